@@ -162,6 +162,10 @@ class CandidatePool(PromptPool):
     def _drawn(self) -> dict[int, tuple[Completion, ...]]:
         return {}
 
+    @cached_property
+    def _rewards(self) -> dict[int, np.ndarray]:
+        return {}
+
     def completions(self, rows: Sequence[int]) -> list[tuple[Completion, ...]]:
         """The K completions of each of these rows."""
         missing = [row for row in dict.fromkeys(rows) if row not in self._drawn]
@@ -184,13 +188,23 @@ class CandidatePool(PromptPool):
         """The completions that exist so far, by row: what a run records."""
         return dict(self._drawn)
 
-    @cached_property
+    def rewards(self, rows: Sequence[int]) -> np.ndarray:
+        """Implicit rewards r = beta (log p_theta_t - log p_theta_0) of these rows (equation 5), shape (rows, K), nats.
+
+        Only the rows that are asked for are drawn and scored, each of them once.
+        """
+        missing = [row for row in dict.fromkeys(rows) if row not in self._rewards]
+        if missing:
+            prompts = [self.prompts[row] for row in missing for _ in range(self.num_completions)]
+            flat = [completion for row in self.completions(missing) for completion in row]
+            values = self.reward(prompts, flat).reshape(len(missing), self.num_completions)
+            self._rewards.update(zip(missing, values, strict=True))
+        return np.array([self._rewards[row] for row in rows]).reshape(len(rows), self.num_completions)
+
+    @property
     def reward_SK(self) -> np.ndarray:
-        """Implicit reward r = beta (log p_theta_t - log p_theta_0) of every completion (equation 5), nats."""
-        num = self.num_completions
-        prompts = [prompt for prompt in self.prompts for _ in range(num)]
-        flat = [completion for row in self.completions_SK for completion in row]
-        return self.reward(prompts, flat).reshape(len(self), num)
+        """Implicit reward of every completion, nats."""
+        return self.rewards(range(len(self)))
 
     @property
     def log_ratio_SK(self) -> np.ndarray:
@@ -211,7 +225,8 @@ class CandidatePool(PromptPool):
     def margin(self, pairs: Sequence[PairIndex]) -> np.ndarray:
         """Signed margin r(first) - r(second) of any pairs, shape (len(pairs),), nats; its size is equation 9."""
         index = np.array(pairs, dtype=int).reshape(-1, 3)
-        return np.asarray(self.reward_SK[index[:, 0], index[:, 1]] - self.reward_SK[index[:, 0], index[:, 2]])
+        rewards, place = self.rewards(index[:, 0].tolist()), np.arange(len(index))
+        return np.asarray(rewards[place, index[:, 1]] - rewards[place, index[:, 2]])
 
     def pairs(self, indices: Sequence[PairIndex]) -> list[Pair]:
         """The pairs themselves; draws the completions of these prompts only, where they are not there yet."""

@@ -189,7 +189,9 @@ class RunSpec:
             if name not in known:
                 raise nearest(name, "table in a preset", known)
         for name in known - set(tables):
-            raise SpecError(f"preset {preset!r} has no table [{name}]; a preset states all of: {', '.join(sorted(known))}")
+            raise SpecError(
+                f"preset {preset!r} has no table [{name}]; a preset states all of: {', '.join(sorted(known))}"
+            )
         plugins = {name: PluginSpec.from_table(tables[name]) for name in _PLUGINS}
         sections = {name: _section(name, kind, tables[name]) for name, kind in _SECTIONS.items()}
         return cls(preset=preset, seed=seed, **plugins, **sections)

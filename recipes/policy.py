@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from apl_bench.tasks.reviews import Share, share_of
-from apl_bench.tasks.sources import read_package
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from apl_bench.tasks.reviews import Share, share_of
+from apl_bench.tasks.sources import read_package
 
 WINDOW = 64
 EOS = "<|endoftext|>"
@@ -86,9 +87,7 @@ def schedule(step: int, num_steps: int) -> float:
 @torch.no_grad()
 def held_out_loss(model: GPT2LMHeadModel, openings: np.ndarray) -> float:
     """Mean loss in nats a token on the first 48 tokens of held-out reviews."""
-    losses = [
-        model(ids, labels=ids).loss.item() for ids in torch.from_numpy(openings[:2000, :48]).split(250)
-    ]
+    losses = [model(ids, labels=ids).loss.item() for ids in torch.from_numpy(openings[:2000, :48]).split(250)]
     return sum(losses) / len(losses)
 
 

@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make run` sets up and runs the main job, `make test` sets up and passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# torch goes first and alone, so that nothing else's wish for "any torch" picks another build
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/.for-run
+	$(BIN)/apl-bench run --strategy certainty --task imdb
+
+test: $(VENV)/.for-test check
+	$(BIN)/python -m pytest
+
+# What the linters say; part of `make test`
+check: $(VENV)/.for-test
+	$(BIN)/ruff check apl_bench strategies oracles tasks leaderboard tests benchmarks recipes
+	$(BIN)/ruff format --check apl_bench strategies oracles tasks leaderboard tests benchmarks recipes
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Speed, side by side with what users would pick instead
+bench: $(VENV)/.for-test
+	$(BIN)/python -m benchmarks
+
+$(VENV)/.for-run: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "apl-bench needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) torch
+	$(INSTALL) --editable '.[plots]'
+	touch $@
+
+$(VENV)/.for-test: $(VENV)/.for-run
+	$(INSTALL) --editable '.[plots,recipes,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,69 @@
+"""What commands print with: text that others wrote is made harmless, tables are plain lines."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import click
+
+MISSING = "-"
+_NUMBER = re.compile(r"[+-]?[\d.]+( ±[\d.]+)?")
+
+
+def safe(text: object) -> str:
+    """One line without control, bidirectional or unpaired surrogate characters: what a terminal can't be tricked with."""
+    return " ".join("".join(map(_harmless, str(text))).split())
+
+
+def safe_lines(text: str) -> str:
+    """As `safe`, line by line, indentation kept."""
+    return "\n".join("".join(map(_harmless, line)).rstrip() for line in text.splitlines())
+
+
+def _harmless(character: str) -> str:
+    if character in "\t\n\r":
+        return " "
+    return "" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character
+
+
+def is_plain() -> bool:
+    """True where colour and cursor movement do not belong: not a terminal, or NO_COLOR is set (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
+
+
+def heading(text: str) -> str:
+    """A line in bold on a terminal."""
+    return safe(text) if is_plain() else click.style(safe(text), bold=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Aligned lines under a heading: numbers to the right, texts to the left, what is missing as a dash."""
+    cells = [[safe(cell) or MISSING for cell in row] for row in rows]
+    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    head = line(columns)
+    return "\n".join([head if is_plain() else click.style(head, bold=True), *map(line, cells)])
+
+
+def number(value: float | None, digits: int = 4, signed: bool = False) -> str:
+    """A number with so many digits; a dash where there is none, never a 0."""
+    if value is None or math.isnan(value):
+        return MISSING
+    return f"{value:{'+' if signed else ''}.{digits}f}"
+
+
+def _is_number(cell: str) -> bool:
+    return cell == MISSING or _NUMBER.fullmatch(cell) is not None

@@ -1,0 +1,115 @@
+"""apl-bench: which pairs are worth a label?"""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from typing import Any, NamedTuple
+
+import click
+
+from apl_bench import __version__
+from apl_bench.cli.console import safe, safe_lines
+from apl_bench.types import SpecError
+
+EXIT_ERROR = 1
+EXIT_SPEC = 2
+EXIT_MISSING_JUDGMENT = 4
+
+
+class Lazy(NamedTuple):
+    """A command that is not imported yet: "module:function", and its line in the help."""
+
+    target: str
+    summary: str
+
+
+COMMANDS = {
+    "run": Lazy("apl_bench.cli.run:run", "Run a strategy on a task and show its learning curve."),
+    "compare": Lazy("apl_bench.cli.compare:compare", "Compare strategies over the seeds that were run."),
+    "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
+    "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles or presets."),
+    "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
+    "check": Lazy("apl_bench.cli.check:check", "Say what is wrong with a strategy, task or oracle."),
+}
+
+
+class Failure(click.ClickException):
+    """What the user is told: one `error:` line on stderr, and the exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"error: {self.message}", file=file, err=file is None)
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and summary, imports one when it is called, and is where every error ends."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name].target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(_unknown(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.summary) for name, lazy in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            raise _failure(error) from error
+
+
+def _unknown(name: str) -> str:
+    import difflib  # noqa: PLC0415 - not needed for --help
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"no command called {safe(name)!r}.{hint} There are: {', '.join(COMMANDS)}"
+
+
+def _failure(error: Exception) -> Failure:
+    """An error as the user is told; what nobody foresaw comes with its traceback."""
+    from apl_bench.judging import MissingJudgment  # noqa: PLC0415 - numpy is not imported for --help
+
+    if isinstance(error, MissingJudgment):
+        return Failure(safe_lines(str(error)), EXIT_MISSING_JUDGMENT)
+    if isinstance(error, SpecError):
+        return Failure(safe_lines(str(error)), EXIT_SPEC)
+    if isinstance(error, OSError):
+        return Failure(safe_lines(str(error)), EXIT_ERROR)
+    click.echo(safe_lines("".join(traceback.format_exception(error))), err=True)
+    return Failure(f"{type(error).__name__} that apl-bench did not expect; please report the lines above", EXIT_ERROR)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="apl-bench")
+@click.option("--no-plugins", is_flag=True, help="Know only what ships with apl-bench.")
+@click.pass_context
+def main(ctx: click.Context, no_plugins: bool) -> None:
+    """A benchmark of active preference learning: which pairs are worth a label?
+
+    Start with: apl-bench run --strategy certainty --task imdb
+    """
+    if no_plugins:
+        from apl_bench.registry import without_plugins  # noqa: PLC0415 - not needed for --help
+
+        ctx.with_resource(without_plugins())

@@ -1,0 +1,147 @@
+"""What `apl-bench run` shows: a live line on a terminal, plain lines elsewhere, and the learning curve at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from apl_bench.records import Run
+from apl_bench.spec import RunSpec
+
+BAR_WIDTH = 30
+
+
+def win_rate_error(wins: int, losses: int, ties: int) -> float:
+    """Standard error of one run's win rate over its test prompts (a tie is half), for a run taken alone."""
+    num = wins + losses + ties
+    if num < 2:
+        return math.nan
+    rate = (wins + ties / 2) / num
+    square = (wins + ties / 4) / num - rate**2
+    return math.sqrt(square / (num - 1))
+
+
+class Progress:
+    """Listens to a run's events and prints them; one for all seeds of a command."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._bar: Bar | None = None
+        self._since = time.monotonic()
+
+    @contextmanager
+    def loading(self, spec: RunSpec) -> Iterator[None]:
+        """While the policy and the prompts are loaded."""
+        self._say(f"loading policy {spec.policy.model} and task {spec.task.name}")
+        yield
+
+    @contextmanager
+    def running(self, spec: RunSpec, path: Path) -> Iterator[None]:
+        """While a run goes: a spinner and a bar of labels bought, on a terminal."""
+        loop = spec.loop
+        self._since = time.monotonic()
+        self._say(f"{spec.task.name} {spec.preset}, strategy {spec.strategy.name}, seed {spec.seed}: {loop.num_steps} "
+                  f"steps of {loop.labels_per_step} labels, regime {loop.regime}", style="bold")  # fmt: skip
+        self._say(f"writing {path}")
+        if not self._console.is_terminal:
+            yield
+            return
+        count = TextColumn("{task.completed}/{task.total} labels")
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+        with Bar(*columns, console=self._console, transient=True) as self._bar:
+            self._bar.add_task("starting", total=loop.num_steps * loop.labels_per_step)
+            yield
+        self._bar = None
+
+    def event(self, event: dict[str, Any]) -> None:
+        """Print one event of the run."""
+        tell = {"begin": self._begin, "acquired": self._acquired, "trained": self._trained, "waypoint": self._waypoint}
+        if event["event"] in tell:
+            tell[event["event"]](event)
+
+    def _begin(self, event: dict[str, Any]) -> None:
+        if event["steps_done"]:
+            self._say(f"  going on after step {event['steps_done']} of {event['num_steps']}")
+            self._advance(event["num_labels"], "going on")
+
+    def _acquired(self, event: dict[str, Any]) -> None:
+        dropped = event["ties"] + event["invalid"]
+        note = f", {dropped} ties or invalid" if dropped else ""
+        self._say(f"  step {event['step']:>3}  bought {event['num_pairs']} labels{note} ({_seconds(event)})")
+        self._advance(event["num_pairs"], f"step {event['step']}: training")
+
+    def _trained(self, event: dict[str, Any]) -> None:
+        losses = [event.get(name, math.nan) for name in ("first_epoch_loss", "last_epoch_loss")]
+        what = f"{event['num_updates']} updates on {event['num_preferences']} pairs"
+        self._say(f"            trained {what}, DPO loss {losses[0]:.3f} -> {losses[1]:.3f} ({_seconds(event)})")
+        self._advance(0, f"step {event['step']}: evaluating")
+
+    def _waypoint(self, event: dict[str, Any]) -> None:
+        error = win_rate_error(event["wins"], event["losses"], event["ties"])
+        health = f"KL {event['kl']:.2f}, length {event['mean_length']:.1f}, repetition {event['repetition']:.3f}"
+        rate = f"win rate {_rate(event['win_rate'])} (SE {error:.3f})"
+        self._say(f"  {event['num_labels']:>4} labels: {rate}, {health} ({_seconds(event)})", style="green")
+        self._advance(0, "sampling candidates")
+
+    def skip(self, run: Run) -> None:
+        """A complete run is not run again."""
+        self._say(f"complete already: {run.path}")
+
+    def result(self, run: Run) -> None:
+        """The learning curve of a finished run."""
+        table = Table(title=f"Learning curve: {run.spec.strategy.name}, seed {run.spec.seed}", title_justify="left")
+        for name in ("labels", "win rate", "SE", "KL", "length", "repetition", "perplexity"):
+            table.add_column(name, justify="right")
+        table.add_column("0 .5 1 ", min_width=BAR_WIDTH)
+        for row in run.result["waypoints"]:
+            error = win_rate_error(row["wins"], row["losses"], row["ties"])
+            perplexity = f"{row['perplexity']:.1f}" if row["perplexity"] else "-"
+            table.add_row(
+                str(row["num_labels"]), _rate(row["win_rate"]), f"{error:.3f}", f"{row['kl']:.2f}",
+                f"{row['mean_length']:.1f}", f"{row['repetition']:.3f}", perplexity, _bar(row["win_rate"]),
+            )  # fmt: skip
+        self._console.print(table)
+        self._say(f"{time.monotonic() - self._since:.0f} s; SE: over test prompts, for this seed alone")
+
+    def next_steps(self, out: Path, runs: list[Run]) -> None:
+        """Where everything is, and what to try next."""
+        first = runs[0]
+        other = "random" if first.spec.strategy.name != "random" else "certainty"
+        spec, several = first.spec, len(runs) > 1
+        self._say("")
+        self._say(f"Written: {first.path}" + (f" and {len(runs) - 1} more" if several else ""), style="bold")
+        preset = "" if spec.preset == "lite" else f" --preset {spec.preset}"
+        self._say("Next:")
+        self._say(f"  apl-bench replay {first.path}    # every number again, from the record alone")
+        self._say(f"  apl-bench run --strategy {other} --task {spec.task.name}{preset} --seeds 0-2")
+        self._say(f"  apl-bench compare {out / f'{spec.task.name}-{spec.preset}'}    # table, curves, histograms")
+
+    def _say(self, line: str, style: str = "") -> None:
+        self._console.print(Text(line, style=style), soft_wrap=True)
+
+    def _advance(self, num_labels: int, description: str) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], advance=num_labels, description=description)
+
+
+def _seconds(event: dict[str, Any]) -> str:
+    return f"{sum(event['seconds'].values()):.1f} s"
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.3f}"
+
+
+def _bar(rate: float | None) -> str:
+    filled = round((rate or 0) * BAR_WIDTH)
+    return "#" * filled + "." * (BAR_WIDTH - filled)

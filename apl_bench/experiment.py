@@ -1,0 +1,100 @@
+"""Everything that one run needs, built from its spec before the first label is bought."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from apl_bench.clock import Clock, TimedEngine
+from apl_bench.judging import Judging, Mode
+from apl_bench.judgments.ledger import Ledger
+from apl_bench.pool import ReferenceLogps
+from apl_bench.protocols import Engine, Oracle, Strategy, Task
+from apl_bench.registry import ORACLES, STRATEGIES, TASKS
+from apl_bench.spec import RunSpec, require
+from apl_bench.types import Prompt
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What runs that differ only in strategy and seed share: the task, its prompts, and theta_0."""
+
+    task: Task
+    engine: Engine
+    train: Sequence[Prompt]
+    test: Sequence[Prompt]
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run's parts. `reference_logps` is the cache that makes theta_0 score each completion once."""
+
+    spec: RunSpec
+    materials: Materials
+    strategy: Strategy
+    oracle: Judging
+    judge: Judging
+    reference_logps: ReferenceLogps
+
+    @property
+    def oversample(self) -> int:
+        """J: the strategy's own, or the preset's where the strategy leaves it to the preset."""
+        return self.strategy.oversample or self.spec.loop.oversample
+
+    @property
+    def num_drawn(self) -> int:
+        """J * S: training prompts that a step draws."""
+        return self.oversample * self.spec.loop.prompts_per_step
+
+    def manifest(self) -> dict[str, Any]:
+        """spec.json: the spec, its hash, and the versions of all that can change a number."""
+        return {
+            "identity": self.spec.identity,
+            "spec": self.spec.to_tables(),
+            "data": dict(self.materials.task.identity()),
+            "model": dict(self.materials.engine.identity()),
+            "strategy": {"origin": STRATEGIES.entry(self.spec.strategy.name).origin},
+            "versions": {
+                "apl-bench": version("apl-bench"),
+                "python": platform.python_version(),
+                "numpy": version("numpy"),
+                "machine": platform.machine(),
+            },
+        }
+
+
+def prepare(spec: RunSpec) -> Materials:
+    """Load the policy and the prompts; stops with an error where a source or a model is missing."""
+    from apl_bench.engine.huggingface import load_engine
+
+    clock = Clock()
+    task: Task = TASKS.create(spec.task.name, spec.task.params)
+    with clock.stage("load"):
+        engine = TimedEngine(load_engine(spec.policy), clock)
+        tokenizer = engine.reference().tokenizer
+        train, test = task.prompts("train", tokenizer), task.prompts("test", tokenizer)
+    num_test = spec.evaluation.num_prompts
+    require(len(test) >= num_test, "evaluation.num_prompts", num_test, f"at most the {len(test)} held-out prompts")
+    return Materials(task, engine, train, test[:num_test], clock)
+
+
+def build(spec: RunSpec, materials: Materials, ledger: Ledger, mode: Mode) -> Experiment:
+    """The run's parts; checks that a step can draw its prompts without replacement."""
+    strategy: Strategy = STRATEGIES.create(spec.strategy.name, spec.strategy.params)
+    judges = [
+        Judging(_oracle(plugin.name, plugin.params), ledger, mode, spec.judging.order)
+        for plugin in (spec.oracle, spec.judge)
+    ]
+    experiment = Experiment(spec, materials, strategy, *judges, ReferenceLogps(materials.engine.reference()))
+    require(experiment.num_drawn <= len(materials.train), "loop.prompts_per_step", spec.loop.prompts_per_step,
+            f"{experiment.num_drawn} prompts a step to be drawn from the {len(materials.train)} of the task")  # fmt: skip
+    return experiment
+
+
+def _oracle(name: str, params: Mapping[str, Any]) -> Oracle:
+    oracle: Oracle = ORACLES.create(name, params)
+    return oracle

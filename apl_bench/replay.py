@@ -1,0 +1,109 @@
+"""Recompute every number of a run from its recorded texts and raw replies: no model, no network, no key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apl_bench.judging import Judging, Mode
+from apl_bench.judgments.record import Record
+from apl_bench.protocols import Oracle
+from apl_bench.records import Run, completion_of, judged_row
+from apl_bench.registry import ORACLES
+from apl_bench.spec import PluginSpec
+from apl_bench.summary import summarise
+from apl_bench.types import Pair, Prompt
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay found: how many judgments were read again, and every place where the record disagrees with it."""
+
+    num_judgments: int
+    differences: tuple[str, ...]
+
+
+class Slice:
+    """The judgments of one run, read-only, in the place of a ledger."""
+
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        self._records = records
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
+        """The records that are there."""
+        return {key: self._records[key] for key in keys if key in self._records}
+
+
+def replay(run: Run) -> Replay:
+    """Rebuild every request, read every reply again, recompute the result, and compare with what is recorded.
+
+    Raises MissingJudgment where a judgment is not in the run's slice of the ledger.
+    """
+    spec, judgments = run.spec, Slice(run.judgments())
+    oracle, judge = (_judging(plugin, judgments, spec.judging.order) for plugin in (spec.oracle, spec.judge))
+    differences: list[str] = []
+    steps = []
+    for step in range(1, spec.loop.num_steps + 1):
+        rows = run.step_rows(step) or []
+        steps.append(_again(rows, "label", _step_pairs(rows), oracle, f"steps/{step:04d}.jsonl", differences))
+    waypoints = {}
+    for num_labels in spec.loop.waypoints:
+        rows = run.waypoint_rows(num_labels) or []
+        place = f"waypoints/{num_labels:04d}.jsonl"
+        waypoints[num_labels] = _again(rows, "comparison", _waypoint_pairs(rows), judge, place, differences)
+    differences += _compare("result.json", run.result, summarise(spec, steps, waypoints))
+    num = sum(1 for rows in [*steps, *waypoints.values()] for row in rows if row.get("key"))
+    return Replay(num, tuple(differences))
+
+
+def _judging(plugin: PluginSpec, judgments: Slice, order: str) -> Judging:
+    oracle: Oracle = ORACLES.create(plugin.name, plugin.params)
+    return Judging(oracle, judgments, Mode.REPLAY, order)
+
+
+def _again(
+    rows: Sequence[Mapping[str, Any]],
+    kind: str,
+    pairs: Sequence[Pair],
+    judging: Judging,
+    place: str,
+    differences: list[str],
+) -> list[Mapping[str, Any]]:
+    """The rows with their verdicts read again; what differs is added to `differences`."""
+    judged = iter(judging.judge(pairs))
+    again: list[Mapping[str, Any]] = []
+    for number, row in enumerate(rows, start=1):
+        fresh = {**row, **judged_row(next(judged))} if row["kind"] == kind else row
+        differences += _compare(f"{place}:{number}", row, fresh)
+        again.append(fresh)
+    return again
+
+
+def _step_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    candidates = {row["row"]: row for row in rows if row["kind"] == "candidate"}
+    pairs = []
+    for label in (row for row in rows if row["kind"] == "label"):
+        row = candidates[label["row"]]
+        first, second = (completion_of(row["completions"][label[side]]) for side in ("first", "second"))
+        pairs.append(Pair(Prompt(row["prompt_id"], row["prompt"]), first, second))
+    return pairs
+
+
+def _waypoint_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    return [
+        Pair(Prompt(row["prompt_id"], row["prompt"]), completion_of(row["policy"]), completion_of(row["opponent"]))
+        for row in rows
+        if row["kind"] == "comparison"
+    ]
+
+
+def _compare(place: str, recorded: Any, again: Any) -> list[str]:
+    """One line for each leaf that differs, by its path."""
+    if isinstance(recorded, Mapping) and isinstance(again, Mapping):
+        keys = dict.fromkeys([*recorded, *again])
+        return [line for key in keys for line in _compare(f"{place} {key}", recorded.get(key), again.get(key))]
+    if isinstance(recorded, list) and isinstance(again, list) and len(recorded) == len(again):
+        pairs = enumerate(zip(recorded, again, strict=True))
+        return [line for i, (a, b) in pairs for line in _compare(f"{place}[{i}]", a, b)]
+    return [] if recorded == again else [f"{place}: recorded {recorded!r}, recomputed {again!r}"]

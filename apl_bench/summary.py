@@ -1,0 +1,88 @@
+"""result.json as a function of the recorded steps and waypoints: no model, no oracle, nothing that depends on time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from apl_bench.objective import preference_probability
+from apl_bench.spec import RunSpec
+
+RESULT_SCHEMA = "apl-result/1"
+
+
+def repetition(text: str) -> float:
+    """Share of a text's word bigrams that repeat an earlier one; 0 for a text of fewer than two words."""
+    words = text.lower().split()
+    bigrams = list(zip(words, words[1:], strict=False))
+    return 1 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0
+
+
+def summarise(
+    spec: RunSpec, steps: Sequence[Sequence[Mapping[str, Any]]], waypoints: Mapping[int, Sequence[Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """The result of a run: counts and means at each waypoint, and what each step bought."""
+    return {
+        "schema": RESULT_SCHEMA,
+        "identity": spec.identity,
+        "task": spec.task.name,
+        "preset": spec.preset,
+        "strategy": spec.strategy.name,
+        "seed": spec.seed,
+        "waypoints": [summarise_waypoint(num_labels, rows) for num_labels, rows in waypoints.items()],
+        "steps": [summarise_step(rows) for rows in steps],
+    }
+
+
+def summarise_waypoint(num_labels: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts of a waypoint's comparisons, and what stands beside the win rate.
+
+    `kl` is the mean of log p_theta - log p_theta0 over the test completions, nats a completion; `perplexity` that of
+    the human continuations, e to the mean nats a token.
+    """
+    comparisons = [row for row in rows if row["kind"] == "comparison"]
+    humans = [row for row in rows if row["kind"] == "human"]
+    counts = {name: sum(row["verdict"] == verdict for row in comparisons) for name, verdict in _COUNTS.items()}
+    valid = len(comparisons) - counts["invalid"]
+    texts = [row["policy"]["text"] for row in comparisons]
+    return {
+        "num_labels": num_labels,
+        **counts,
+        "win_rate": (counts["wins"] + counts["ties"] / 2) / valid if valid else None,
+        "kl": fmean(row["policy_logp"] - row["reference_logp"] for row in comparisons),
+        "mean_length": fmean(len(row["policy"]["token_ids"]) for row in comparisons),
+        "repetition": fmean(repetition(text) for text in texts),
+        "distinct": len(set(texts)) / len(texts),
+        "perplexity": _perplexity(humans),
+    }
+
+
+_COUNTS = {"wins": "first", "losses": "second", "ties": "tie", "invalid": "invalid"}
+
+
+def summarise_step(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a step bought: counts of verdicts, and the probability that theta_t gave to each label (figure 3)."""
+    head = rows[0]
+    labels = [row for row in rows if row["kind"] == "label"]
+    signed = [row["margin"] if row["verdict"] == "first" else -row["margin"] for row in labels
+              if row["verdict"] in ("first", "second")]  # fmt: skip
+    return {
+        "step": head["step"],
+        "num_pairs": len(labels),
+        "num_preferences": len(signed),
+        "ties": sum(row["verdict"] == "tie" for row in labels),
+        "invalid": sum(row["verdict"] == "invalid" for row in labels),
+        "first_shown_wins": sum((row["verdict"] == "first") != row["swapped"] for row in labels
+                                if row["verdict"] in ("first", "second")),
+        "probability_of_label": [float(preference_probability(margin, 0.0)) for margin in signed],
+        "num_generated_tokens": head["num_generated"],
+        "num_scored_tokens": head["num_scored"],
+        "diagnostics": head["diagnostics"],
+    }  # fmt: skip
+
+
+def _perplexity(humans: Sequence[Mapping[str, Any]]) -> float | None:
+    tokens = sum(row["num_tokens"] for row in humans)
+    return math.exp(-math.fsum(row["logp"] for row in humans) / tokens) if tokens else None
