@@ -1,4 +1,4 @@
-"""A waypoint: completions of the held-out prompts, judged against the opponent's, and what stands beside the win rate."""
+"""A waypoint: completions of held-out prompts, judged against the opponent's, and what stands beside the win rate."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from apl_bench.pool import ReferenceLogps
 from apl_bench.protocols import Engine, Oracle, Strategy, Task
 from apl_bench.registry import ORACLES, STRATEGIES, TASKS
 from apl_bench.spec import RunSpec, require
-from apl_bench.types import Prompt
+from apl_bench.types import Prompt, SpecError
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ def build(spec: RunSpec, materials: Materials, ledger: Ledger, mode: Mode) -> Ex
         for plugin in (spec.oracle, spec.judge)
     ]
     experiment = Experiment(spec, materials, strategy, *judges, ReferenceLogps(materials.engine.reference()))
-    require(experiment.num_drawn <= len(materials.train), "loop.prompts_per_step", spec.loop.prompts_per_step,
-            f"{experiment.num_drawn} prompts a step to be drawn from the {len(materials.train)} of the task")  # fmt: skip
+    num_drawn, num_train = experiment.num_drawn, len(materials.train)
+    if num_drawn > num_train:
+        raise SpecError(f"a step draws {num_drawn} prompts and the task has {num_train}; lower loop.prompts_per_step")
     return experiment
 
 

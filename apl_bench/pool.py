@@ -151,7 +151,7 @@ class PromptPool:
 
 
 class CandidatePool(PromptPool):
-    """S prompts with K completions each. Completions are drawn when first needed, only for the prompts that need them."""
+    """S prompts with K completions each, drawn when first needed and only for the prompts that need them."""
 
     @property
     def num_completions(self) -> int:

@@ -76,6 +76,7 @@ class Strategy(ABC):
 
     def shortlist(self, prompts: PromptPool, keep: int, rng: np.random.Generator) -> Sequence[int]:
         """Rows of the `keep` prompts to go on with, chosen before completions exist. Default: the first ones."""
+        del prompts, rng
         return range(keep)
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ class Slice:
     def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
         """The records that are there."""
         return {key: self._records[key] for key in keys if key in self._records}
+
+    def records(self) -> Iterator[Record]:
+        """All of them, to find the one nearest to what is missing."""
+        yield from self._records.values()
 
 
 def replay(run: Run) -> Replay:

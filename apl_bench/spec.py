@@ -53,7 +53,7 @@ class PluginSpec:
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """theta_0: `shipped`, a folder, or a hub id with its revision; `num_threads` of CPU arithmetic (it changes digits)."""
+    """theta_0: `shipped:NAME`, a folder, or a hub id with its revision; CPU threads, since they change digits."""
 
     model: str
     revision: str | None
@@ -109,7 +109,7 @@ class SamplingSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSpec:
-    """DPO with Adam (re-created for every fine-tuning): equation 4 with `beta`, mini-batches of pairs, epochs a step."""
+    """DPO (equation 4) with Adam, re-created for every fine-tuning; mini-batches of pairs, epochs a step."""
 
     learning_rate: float
     beta: float

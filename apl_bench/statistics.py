@@ -66,7 +66,7 @@ def seed_means(y_RP: np.ndarray) -> np.ndarray:
     valid_RP = ~np.isnan(y_RP)
     num_valid = valid_RP.sum(axis=1)
     sums = np.where(valid_RP, y_RP, 0.0).sum(axis=1)
-    return np.divide(sums, num_valid, out=np.full(len(y_RP), math.nan), where=num_valid > 0)
+    return np.asarray(np.divide(sums, num_valid, out=np.full(len(y_RP), math.nan), where=num_valid > 0))
 
 
 def win_rate(y_RP: np.ndarray) -> float:
@@ -131,7 +131,7 @@ def label_weights(num_labels: Sequence[int]) -> np.ndarray:
     weights = np.zeros(len(labels))
     weights[:-1] += gaps / 2
     weights[1:] += gaps / 2
-    return weights / (labels[-1] - labels[0])
+    return np.asarray(weights / (labels[-1] - labels[0]))
 
 
 def area_under_curve(y_WRP: np.ndarray, num_labels: Sequence[int]) -> np.ndarray:

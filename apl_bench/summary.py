@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +17,7 @@ RESULT_SCHEMA = "apl-result/1"
 def repetition(text: str) -> float:
     """Share of a text's word bigrams that repeat an earlier one; 0 for a text of fewer than two words."""
     words = text.lower().split()
-    bigrams = list(zip(words, words[1:], strict=False))
+    bigrams = list(pairwise(words))
     return 1 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-JSON: TypeAlias = "None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 
 class SpecError(ValueError):
@@ -19,7 +19,7 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a policy continues. `id` is the same wherever the text is the same; `human_completion` is what a person wrote."""
+    """What a policy continues; the same text has the same id. `human_completion` is what a person wrote after it."""
 
     id: str
     text: str

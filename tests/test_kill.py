@@ -17,7 +17,7 @@ SETTINGS = (
     "evaluation.num_capability_prompts=4", "policy.num_threads=1",
 )  # fmt: skip
 
-# What must be on disk when the kill falls: in the middle of step 1, of training, of an evaluation, between steps, at the end.
+# What is on disk when the kill falls: at the start, in step 1, in training, between steps, in an evaluation, at the end.
 MOMENTS = [
     "spec.json",
     "waypoints/0000.jsonl",

@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"[+-]?[\d.]+( ±[\d.]+)?")
 
 
 def safe(text: object) -> str:
-    """One line without control, bidirectional or unpaired surrogate characters: what a terminal can't be tricked with."""
+    """One line without control, bidirectional or unpaired surrogate characters, which could trick a terminal."""
     return " ".join("".join(map(_harmless, str(text))).split())
 
 

@@ -12,10 +12,6 @@ from apl_bench import __version__
 from apl_bench.cli.console import safe, safe_lines
 from apl_bench.types import SpecError
 
-EXIT_ERROR = 1
-EXIT_SPEC = 2
-EXIT_MISSING_JUDGMENT = 4
-
 
 class Lazy(NamedTuple):
     """A command that is not imported yet: "module:function", and its line in the help."""
@@ -26,7 +22,7 @@ class Lazy(NamedTuple):
 
 COMMANDS = {
     "run": Lazy("apl_bench.cli.run:run", "Run a strategy on a task and show its learning curve."),
-    "compare": Lazy("apl_bench.cli.compare:compare", "Compare strategies over the seeds that were run."),
+    "compare": Lazy("apl_bench.cli.compare:compare_", "Compare strategies over the seeds that were run."),
     "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
     "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles or presets."),
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
@@ -35,14 +31,24 @@ COMMANDS = {
 
 
 class Failure(click.ClickException):
-    """What the user is told: one `error:` line on stderr, and the exit code."""
+    """What the user is told: an `error:` line on stderr, and an exit code that says what kind of failure it was."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 1
 
     def show(self, file: Any = None) -> None:
         click.echo(f"error: {self.message}", file=file, err=file is None)
+
+
+class BadSpec(Failure):
+    """The user asked for what does not exist or cannot be."""
+
+    exit_code = 2
+
+
+class NotRecorded(Failure):
+    """A replay needs a judgment that was not recorded."""
+
+    exit_code = 4
 
 
 class LazyGroup(click.Group):
@@ -79,7 +85,7 @@ class LazyGroup(click.Group):
 
 
 def _unknown(name: str) -> str:
-    import difflib  # noqa: PLC0415 - not needed for --help
+    import difflib  # not needed for --help
 
     close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -88,16 +94,16 @@ def _unknown(name: str) -> str:
 
 def _failure(error: Exception) -> Failure:
     """An error as the user is told; what nobody foresaw comes with its traceback."""
-    from apl_bench.judging import MissingJudgment  # noqa: PLC0415 - numpy is not imported for --help
+    from apl_bench.judging import MissingJudgment  # numpy is not imported for --help
 
     if isinstance(error, MissingJudgment):
-        return Failure(safe_lines(str(error)), EXIT_MISSING_JUDGMENT)
+        return NotRecorded(safe_lines(str(error)))
     if isinstance(error, SpecError):
-        return Failure(safe_lines(str(error)), EXIT_SPEC)
+        return BadSpec(safe_lines(str(error)))
     if isinstance(error, OSError):
-        return Failure(safe_lines(str(error)), EXIT_ERROR)
+        return Failure(safe_lines(str(error)))
     click.echo(safe_lines("".join(traceback.format_exception(error))), err=True)
-    return Failure(f"{type(error).__name__} that apl-bench did not expect; please report the lines above", EXIT_ERROR)
+    return Failure(f"{type(error).__name__} that apl-bench did not expect; please report the lines above")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -110,6 +116,6 @@ def main(ctx: click.Context, no_plugins: bool) -> None:
     Start with: apl-bench run --strategy certainty --task imdb
     """
     if no_plugins:
-        from apl_bench.registry import without_plugins  # noqa: PLC0415 - not needed for --help
+        from apl_bench.registry import without_plugins  # not needed for --help
 
         ctx.with_resource(without_plugins())

@@ -32,7 +32,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def ledger_folder(given: Path | None) -> Path:
-    """Where judgments are kept between runs: --ledger, $APL_BENCH_CACHE_DIR/judgments, or ~/.cache/apl-bench/judgments."""
+    """Where judgments are kept between runs: as given, or `judgments` in $APL_BENCH_CACHE_DIR or ~/.cache/apl-bench."""
     cache = Path(os.environ.get("APL_BENCH_CACHE_DIR") or Path.home() / ".cache" / "apl-bench")
     return given or cache / "judgments"
 
@@ -53,7 +53,7 @@ def ledger_folder(given: Path | None) -> Path:
 @click.option("--ledger", type=click.Path(path_type=Path), default=None, help="Where judgments are kept between runs")
 @click.option("--mode", type=click.Choice(["record", "replay"]), default="record", show_default=True,
               help="record: ask the oracle for what the ledger lacks; replay: never ask, stop instead")  # fmt: skip
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one parameter an option
     strategy: str,
     task: str,
     preset: str,
@@ -74,7 +74,8 @@ def run(
 
     STRATEGIES.load(strategy)
     TASKS.load(task)
-    specs = [resolve(task, preset, strategy, settings, seed) for seed in parse_seeds(seeds)]
+    name = STRATEGIES.entry(strategy).name  # an alias is the same run as the name it stands for
+    specs = [resolve(task, preset, name, settings, seed) for seed in parse_seeds(seeds)]
     with Ledger(ledger_folder(ledger)) as opened:
         run_all(specs, out, opened, Mode(mode))
 

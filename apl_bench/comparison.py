@@ -1,0 +1,277 @@
+"""Strategies side by side: recorded runs that differ in strategy and seed alone, and what their difference is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from apl_bench.spec import RunSpec
+from apl_bench.statistics import Estimate, PairedDifference, area_under_curve, estimate, paired_difference
+from apl_bench.types import SpecError
+
+BASELINE = "random"
+MAX_INVALID = 0.01  # above it a run is unsound
+
+
+class RecordedRun(Protocol):
+    """A complete run, as far as a comparison reads it."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def spec(self) -> RunSpec: ...
+
+    @property
+    def result(self) -> Mapping[str, Any]: ...
+
+    def outcomes(self, num_labels: int) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside a win rate, mean over seeds: nats a completion, tokens, share of bigrams, e^(nats a token)."""
+
+    kl: float | None
+    mean_length: float | None
+    repetition: float | None
+    perplexity: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A strategy at a waypoint; `difference` is from random, on the seeds that both have."""
+
+    num_labels: int
+    win_rate: Estimate
+    difference: PairedDifference | None
+    beside: Beside
+    share_invalid: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A strategy over its seeds.
+
+    `acquired[t]` holds, for each preference bought in step t + 1 by any seed, the probability that the implicit
+    preference model gave to its label before it was trained on it (figure 3 of the paper).
+    """
+
+    strategy: str
+    seeds: tuple[int, ...]
+    shared_seeds: tuple[int, ...]
+    curve: tuple[Point, ...]
+    area: Estimate | None
+    area_difference: PairedDifference | None
+    acquired: tuple[tuple[float, ...], ...]
+
+    @property
+    def last(self) -> Point:
+        """At the last waypoint."""
+        return self.curve[-1]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Strategies of one task and preset, best first where all have the same seeds, else by name; and what to know."""
+
+    name: str
+    folder: Path
+    num_prompts: int
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of a strategy by seed, and their outcomes: W waypoints x R seeds x P test prompts."""
+
+    strategy: str
+    runs: Mapping[int, RecordedRun]
+    y_WRP: np.ndarray
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.runs)
+
+    def on(self, seeds: Sequence[int]) -> np.ndarray:
+        """The outcomes of some of the seeds."""
+        return self.y_WRP[:, [self.seeds.index(seed) for seed in seeds]]
+
+
+def compare(runs: Sequence[RecordedRun]) -> list[Comparison]:
+    """One comparison for each task and preset among complete runs.
+
+    Raises SpecError where runs of the same task and preset differ in more than strategy and seed, were evaluated on
+    different prompts, or are there twice.
+    """
+    ordered = sorted(runs, key=_group_key)
+    return [_compare_group(name, list(group)) for name, group in groupby(ordered, key=_group_key)]
+
+
+def _group_key(run: RecordedRun) -> str:
+    return f"{run.spec.task.name}-{run.spec.preset}"
+
+
+def _compare_group(name: str, runs: Sequence[RecordedRun]) -> Comparison:
+    _refuse_other_settings(runs)
+    prompts = sorted(runs[0].outcomes(runs[0].spec.loop.waypoints[0]))
+    arms = _arms(runs, prompts)
+    baseline = next((arm for arm in arms if arm.strategy == BASELINE), None)
+    rows = [_row(arm, baseline) for arm in arms]
+    is_missing = any(math.isnan(row.last.win_rate.mean) for row in rows)
+    if len({row.seeds for row in rows}) == 1 and not is_missing:
+        rows.sort(key=lambda row: -row.last.win_rate.mean)
+    notes = tuple(_notes(runs[0].spec, rows, baseline))
+    return Comparison(name, _common_folder(runs), len(prompts), tuple(rows), notes)
+
+
+def _common_folder(runs: Sequence[RecordedRun]) -> Path:
+    """The deepest folder above all runs: never one of the runs themselves."""
+    shared = [set(run.path.resolve().parents) for run in runs]
+    return max(set.intersection(*shared), key=lambda folder: len(folder.parts))
+
+
+def _refuse_other_settings(runs: Sequence[RecordedRun]) -> None:
+    """Stop where two runs differ in a setting: a difference between strategies would be one of settings."""
+    first, settings = runs[0], dict(_settings(runs[0].spec.to_tables()))
+    for run in runs[1:]:
+        other = dict(_settings(run.spec.to_tables()))
+        for key in [*settings, *(key for key in other if key not in settings)]:
+            if settings.get(key) != other.get(key):
+                raise SpecError(
+                    f"{first.path} and {run.path} cannot be compared: {key} is {settings.get(key)!r} in one and "
+                    f"{other.get(key)!r} in the other; name runs that differ in strategy and seed alone"
+                )
+
+
+def _settings(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting but strategy and seed, as ("training.epochs", 6)."""
+    for key, value in tables.items():
+        if not prefix and key in ("strategy", "seed"):
+            continue
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _arms(runs: Sequence[RecordedRun], prompts: Sequence[str]) -> list[Arm]:
+    """Runs by strategy, with their outcomes; strategies by name, seeds in order."""
+    by_strategy: dict[str, dict[int, RecordedRun]] = {}
+    for run in sorted(runs, key=lambda run: (strategy_label(run.spec), run.spec.seed)):
+        seeds = by_strategy.setdefault(strategy_label(run.spec), {})
+        if run.spec.seed in seeds:
+            raise SpecError(f"seed {run.spec.seed} of {strategy_label(run.spec)} is there twice, {run.path} and "
+                            f"{seeds[run.spec.seed].path}; name one of them")  # fmt: skip
+        seeds[run.spec.seed] = run
+    return [Arm(strategy, seeds, _outcomes(list(seeds.values()), prompts)) for strategy, seeds in by_strategy.items()]
+
+
+def strategy_label(spec: RunSpec) -> str:
+    """A strategy's name with the parameters that it was given, such as `mid(width=0.2)`."""
+    params = ", ".join(f"{key}={value}" for key, value in sorted(spec.strategy.params.items()))
+    return f"{spec.strategy.name}({params})" if params else spec.strategy.name
+
+
+def _outcomes(runs: Sequence[RecordedRun], prompts: Sequence[str]) -> np.ndarray:
+    """Shape (W, R, P), prompts in the given order; raises SpecError for a run that was evaluated on others."""
+    return np.array([[_of_run(run, num, prompts) for run in runs] for num in runs[0].spec.loop.waypoints])
+
+
+def _of_run(run: RecordedRun, num_labels: int, prompts: Sequence[str]) -> list[float]:
+    outcomes = run.outcomes(num_labels)
+    if outcomes.keys() != set(prompts):
+        shared = len(outcomes.keys() & set(prompts))
+        raise SpecError(f"{run.path} was evaluated on other prompts at {num_labels} labels: {len(outcomes)}, of which "
+                        f"{shared} are among the {len(prompts)} of the other runs; their data differ")  # fmt: skip
+    return [outcomes[prompt] for prompt in prompts]
+
+
+def _row(arm: Arm, baseline: Arm | None) -> Row:
+    waypoints = next(iter(arm.runs.values())).spec.loop.waypoints
+    is_other = baseline is not None and baseline is not arm
+    shared = tuple(seed for seed in arm.seeds if seed in baseline.seeds) if baseline and is_other else ()
+    paired = (arm.on(shared), baseline.on(shared)) if baseline and shared else None
+    curve = tuple(_point(arm, w, num, paired) for w, num in enumerate(waypoints))
+    area = area_difference = None
+    if len(waypoints) > 1:
+        area = estimate(area_under_curve(arm.y_WRP, waypoints))
+        if paired:
+            area_difference = paired_difference(*(area_under_curve(y_WRP, waypoints) for y_WRP in paired))
+    return Row(arm.strategy, arm.seeds, shared, curve, area, area_difference, _acquired(arm))
+
+
+def _point(arm: Arm, w: int, num_labels: int, paired: tuple[np.ndarray, np.ndarray] | None) -> Point:
+    y_RP = arm.y_WRP[w]
+    difference = paired_difference(paired[0][w], paired[1][w]) if paired else None
+    recorded = [_waypoint(run, num_labels) for run in arm.runs.values()]
+    means = (_mean([waypoint.get(key) for waypoint in recorded]) for key in Beside.__dataclass_fields__)
+    return Point(num_labels, estimate(y_RP), difference, Beside(*means), float(np.isnan(y_RP).mean()))
+
+
+def _waypoint(run: RecordedRun, num_labels: int) -> Mapping[str, Any]:
+    found: Mapping[str, Any]
+    for found in run.result["waypoints"]:
+        if found["num_labels"] == num_labels:
+            return found
+    raise SpecError(
+        f"{run.path}/result.json lacks the waypoint of {num_labels} labels; try: apl-bench replay {run.path}"
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, None where any is missing."""
+    present = [value for value in values if value is not None]
+    return math.fsum(present) / len(present) if present and len(present) == len(values) else None
+
+
+def _acquired(arm: Arm) -> tuple[tuple[float, ...], ...]:
+    steps = zip(*(run.result["steps"] for run in arm.runs.values()), strict=True)
+    return tuple(tuple(p for seed in step for p in seed["probability_of_label"]) for step in steps)
+
+
+def _notes(spec: RunSpec, rows: Sequence[Row], baseline: Arm | None) -> Iterator[str]:
+    """What a reader has to know before believing a row."""
+    if baseline is None:
+        yield f"no run of {BASELINE} is among these: there is nothing to take differences from"
+    else:
+        yield from _pairing_notes(rows, baseline)
+    if len({row.seeds for row in rows}) > 1:
+        yield "strategies have different seeds: rows are in order of name, not of win rate"
+    for row in rows:
+        if len(row.seeds) == 1:
+            yield f"{row.strategy} has one seed: its error is over prompts alone, and says nothing of another seed"
+        worst = max(point.share_invalid for point in row.curve)
+        if worst > MAX_INVALID:
+            yield f"{row.strategy} is unsound: {worst:.1%} of the verdicts at a waypoint are invalid"
+    if spec.oracle == spec.judge:
+        yield "the judge is the oracle that labelled the training pairs: a policy that games it wins"
+
+
+def _pairing_notes(rows: Sequence[Row], baseline: Arm) -> Iterator[str]:
+    for row in rows:
+        if row.strategy == baseline.strategy or row.seeds == row.shared_seeds == baseline.seeds:
+            continue
+        both = f"{row.strategy} and {baseline.strategy}"
+        if row.shared_seeds:
+            yield f"only seeds {format_seeds(row.shared_seeds)} are shared by {both}: their difference uses these"
+        else:
+            yield f"no seed is shared by {both}: there is no difference to show"
+
+
+def format_seeds(seeds: Sequence[int]) -> str:
+    """Seeds as people write them: 0-4, 7."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,77 @@
+"""The key of a request in the ledger: sha256 over RFC 8785 canonical JSON of all that can change the answer.
+
+Strings count byte for byte (no Unicode normalisation), numbers as RFC 8785 writes them. A change here makes every
+recorded judgment unreachable: it takes a new KEY_VERSION, and the golden file of the tests says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import rfc8785
+
+from apl_bench.types import JSON
+
+KEY_VERSION = "oracle-key/1"
+KIND = "pairwise"
+
+
+class RequestError(ValueError):
+    """A request, or a reply, that has no canonical JSON form: says where, and which value."""
+
+
+def canonical(value: JSON) -> bytes:
+    """RFC 8785 canonical JSON, UTF-8.
+
+    Raises RequestError for NaN, infinities, integers beyond 2**53 - 1, keys that are not strings, lone surrogates,
+    values that JSON does not have, and nesting that Python cannot follow.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError as error:
+        raise RequestError(_explain(value, error)) from None
+    except RecursionError:
+        raise RequestError("the value is nested too deep to be written as JSON; expected a few levels") from None
+
+
+def keyed(request: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The request as it is hashed: with the key's version and kind. Raises RequestError where it uses these names."""
+    for name in ("k", "kind"):
+        if name in request:
+            raise RequestError(f"the request has a field {name!r}, which belongs to the key; rename the oracle's field")
+    return {"k": KEY_VERSION, "kind": KIND, **request}
+
+
+def request_key(request: Mapping[str, JSON]) -> str:
+    """The request's key: 64 hexadecimal digits, the same on every machine. Raises RequestError as `canonical` does."""
+    return hashlib.sha256(canonical(keyed(request))).hexdigest()
+
+
+def _explain(value: object, error: Exception) -> str:
+    place, culprit = _culprit(value, "$")
+    return (f"{place} is {repr(culprit)[:80]}, which canonical JSON does not have ({error}); "
+            "expected null, true, false, a text, a finite number, a list, or a dict with texts for keys")  # fmt: skip
+
+
+def _culprit(value: object, place: str) -> tuple[str, object]:
+    """Path and value of the first leaf or key that has no canonical form."""
+    parts: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        parts = [(f"a key of {place}", name) for name in value if not (isinstance(name, str) and _has_form(name))]
+        parts += [(f"{place}.{name}", item) for name, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(f"{place}[{i}]", item) for i, item in enumerate(value)]
+    for where, item in parts:
+        if where.startswith("a key of ") or not _has_form(item):
+            return _culprit(item, where)
+    return place, value
+
+
+def _has_form(value: Any) -> bool:
+    try:
+        rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError:
+        return False
+    return True

@@ -1,0 +1,181 @@
+"""One judgment as one line of JSON, sealed with the sha256 of its own canonical form.
+
+    {"key":"<64 hex>","record":"oracle-record/1","reply":{...},"request":{"k":"oracle-key/1",...},"sha256":"<64 hex>"}
+
+The line is RFC 8785 canonical JSON; the seal is over the same object without `sha256`; the key is the sha256 of
+`request` exactly as it stands in the line. So a reader needs nothing but a hash function to check one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from apl_bench.judgments.keys import KEY_VERSION, KIND, RequestError, canonical, keyed, request_key
+from apl_bench.types import JSON, Reply
+
+RECORD_VERSION = "oracle-record/1"
+OUTCOMES = ("ok", "truncated", "refused", "filtered")
+MAX_LINE_BYTES = 4 * 2**20
+MAX_DEPTH = 16
+
+_FIELDS = {"key", "record", "reply", "request", "sha256"}
+_REPLY_FIELDS = {field.name for field in fields(Reply)}
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+class RecordError(ValueError):
+    """A line, a request or a reply that cannot stand in the ledger: what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A request to an oracle, its key, and the reply that it got."""
+
+    key: str
+    request: Mapping[str, JSON]
+    reply: Reply
+
+    @classmethod
+    def of(cls, request: Mapping[str, JSON], reply: Reply) -> Self:
+        """The record of a reply just received: equal to what reading its line gives.
+
+        Raises RecordError where the reply's fields are not of their types, RequestError for what JSON does not have.
+        """
+        plain = json.loads(canonical(dict(request)))
+        return cls(request_key(plain), plain, _reply(json.loads(canonical(_reply_table(reply)))))
+
+    def to_line(self) -> bytes:
+        """The sealed line, ended by a newline. Raises RecordError if it is too long or the key is not the request's."""
+        request = canonical(keyed(self.request))
+        if _sha256(request) != self.key:
+            raise RecordError(f"the key {self.key!r} is not that of its request ({_sha256(request)}); use Record.of")
+        line = _sealed(self.key, canonical(_reply_table(self.reply)), request) + b"\n"
+        if len(line) > MAX_LINE_BYTES:
+            raise RecordError(f"the record has {len(line)} bytes; expected at most {MAX_LINE_BYTES}: shorten the texts")
+        return line
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Self:
+        """The record that a line holds, with or without its newline, believed in nothing.
+
+        Raises RecordError for a line that is too long or nested too deep, is not canonical JSON (which no line with
+        a repeated key is), has unknown, missing or mistyped fields, was changed after it was sealed, or whose key is
+        not that of its request.
+        """
+        line = line.removesuffix(b"\n")
+        table = _parse(line)
+        reply, request = _canonical_part(table, "reply"), _canonical_part(table, "request")
+        key = table["key"]
+        if table["record"] != RECORD_VERSION or not (isinstance(key, str) and _HEX.fullmatch(key)):
+            raise RecordError(f"it is {repr(table['record'])[:80]} with key {repr(key)[:80]}; expected "
+                              f"{RECORD_VERSION!r} and a key of 64 hexadecimal digits")  # fmt: skip
+        _check_seal(line, table["sha256"], _sealed(key, reply, request))
+        if _sha256(request) != key:
+            raise RecordError(f"its key {key} is not that of its request, {_sha256(request)}")
+        return cls(key, _request(table["request"]), _reply(table["reply"]))
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sealed(key: str, reply: bytes, request: bytes) -> bytes:
+    """The line without its newline, from parts that are canonical: the names stand in the order of RFC 8785."""
+    head = f'{{"key":"{key}","record":"{RECORD_VERSION}"'.encode()
+    body = b'%b,"reply":%b,"request":%b' % (head, reply, request)
+    return body + b',"sha256":"%b"}' % _sha256(body + b"}").encode()
+
+
+def _check_seal(line: bytes, seal: object, expected: bytes) -> None:
+    if line == expected:
+        return
+    if seal == expected[-66:-2].decode():
+        raise RecordError("it is not in RFC 8785 canonical form (a key twice, spaces, another order or spelling)")
+    raise RecordError(f"its sha256 is {repr(seal)[:80]}, and its content does not hash to that: it was changed "
+                      "after it was written")  # fmt: skip
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    """The line's object with exactly the fields of a record."""
+    if len(line) > MAX_LINE_BYTES:
+        raise RecordError(f"it has more than {MAX_LINE_BYTES} bytes")
+    try:
+        table = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"it is not JSON: {error}") from None
+    _expect_fields("a record", table, _FIELDS)
+    _refuse_depth(table, MAX_DEPTH)
+    return dict(table)
+
+
+def _refuse_constant(name: str) -> None:
+    raise RecordError(f"it holds {name}, which is not JSON")
+
+
+def _refuse_depth(value: object, levels: int) -> None:
+    if not isinstance(value, (dict, list)):
+        return
+    if levels == 0:
+        raise RecordError(f"it is nested deeper than {MAX_DEPTH} levels")
+    for item in value.values() if isinstance(value, dict) else value:
+        _refuse_depth(item, levels - 1)
+
+
+def _expect_fields(what: str, table: object, expected: set[str]) -> None:
+    if not isinstance(table, dict):
+        raise RecordError(f"{what} is {type(table).__name__}; expected an object")
+    if table.keys() != expected:
+        raise RecordError(f"{what} has the fields {sorted(table)!r}; expected {sorted(expected)!r}")
+
+
+def _canonical_part(table: Mapping[str, Any], name: str) -> bytes:
+    try:
+        return canonical(table[name])
+    except RequestError as error:
+        raise RecordError(f"its {name} has no canonical form: {error}") from None
+
+
+def _request(table: object) -> dict[str, JSON]:
+    if not isinstance(table, dict) or (table.get("k"), table.get("kind")) != (KEY_VERSION, KIND):
+        raise RecordError(f"its request is not of {KEY_VERSION!r} and kind {KIND!r}")
+    return {name: value for name, value in table.items() if name not in ("k", "kind")}
+
+
+def _reply_table(reply: Reply) -> dict[str, JSON]:
+    return {
+        "raw": reply.raw,
+        "model": reply.model,
+        "outcome": reply.outcome,
+        "finish_reason": reply.finish_reason,
+        "response_id": reply.response_id,
+        "usage": dict(reply.usage),
+        "latency_s": reply.latency_s,
+    }
+
+
+def _reply(table: object) -> Reply:
+    """The reply that a table holds, each field of its type."""
+    _expect_fields("its reply", table, _REPLY_FIELDS)
+    assert isinstance(table, dict)
+    raw, model, outcome, usage, latency = (table[name] for name in ("raw", "model", "outcome", "usage", "latency_s"))
+    _expect("raw", raw, isinstance(raw, str), "a text")
+    _expect("model", model, isinstance(model, str), "a text")
+    _expect("outcome", outcome, outcome in OUTCOMES, " or ".join(OUTCOMES))
+    for name in ("finish_reason", "response_id"):
+        _expect(name, table[name], isinstance(table[name], (str, type(None))), "a text or null")
+    counted = isinstance(usage, dict) and all(type(count) is int and count >= 0 for count in usage.values())
+    _expect("usage", usage, counted, "counts of 0 or more, by name")
+    _expect("latency_s", latency, latency is None or (type(latency) in (int, float) and latency >= 0),
+            "null or seconds of 0 or more")  # fmt: skip
+    return Reply(raw, model, outcome, table["finish_reason"], table["response_id"], usage,
+                 None if latency is None else float(latency))  # fmt: skip
+
+
+def _expect(name: str, value: object, condition: bool, expected: str) -> None:
+    if not condition:
+        raise RecordError(f"reply.{name} is {repr(value)[:80]}; expected {expected}")
