@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 from apl_bench.protocols import Split, Task, Tokenizer
 from apl_bench.randomness import stream
 from apl_bench.spec import nearest, require
 from apl_bench.tasks.reviews import Share, clean, share_of
-from apl_bench.tasks.sources import HUB_REVISION, FileSource, HubSource, PackageSource, Source
+from apl_bench.tasks.sources import HUB_REVISION, FileSource, HubSource, PackageSource, Row, Source
 from apl_bench.types import JSON, LengthBounds, Prompt, SpecError
 
-MIN_CHARACTERS = 200  # a review has to be longer than this, markup included
-PROMPT_TOKENS = (8, 16)
-COMPLETION_TOKENS = (16, 24)
-_HEAD_CHARACTERS = 300  # encoding whole reviews to keep 40 tokens of each would take ten times as long
+NUM_CHARACTERS = 200  # reviews of as many or fewer are left out, counted with their markup
+PROMPT_TOKENS = range(8, 17)
+COMPLETION_TOKENS = range(16, 25)
+NUM_HUMAN_TOKENS = 24
+SETTINGS = {"package": (), "file": ("path", "sha256"), "hub": ("revision",)}
+_HEAD_CHARACTERS = 300  # 40 tokens are kept of a review: encoding all of it would take several times as long
 _LABELLED = (Share.ORACLE, Share.JUDGE)
 
 
@@ -33,10 +35,10 @@ class Cut:
 
 
 class Imdb(Task):
-    """Prompts are the first 8-16 tokens of a review, completions 16-24 tokens long (paper, section 4 and table 1).
+    """Prompts are the first 8-16 tokens of a review, completions have 16-24 (paper, sections 3-5 and table 1).
 
-    `source` is `package`, `file` (with `path`, and `sha256` to be checked if given) or `hub` (with `revision`).
-    `exclude_labelled` leaves out training reviews that the shipped oracle and judge were trained on.
+    `source` is `package`, `file` (with `path`, and `sha256` to check it by) or `hub` (with `revision`).
+    `exclude_labelled` keeps the reviews that the shipped oracle and judge were trained on out of the training prompts.
     """
 
     summary: ClassVar[str] = "continue the opening of a movie review with positive sentiment"
@@ -48,48 +50,144 @@ class Imdb(Task):
         source: str,
         exclude_labelled: bool,
         path: str | None = None,
-        revision: str | None = None,
         sha256: str | None = None,
+        revision: str | None = None,
     ) -> None:
         require(type(exclude_labelled) is bool, "task.exclude_labelled", exclude_labelled, "true or false")
-        given = {"path": path, "revision": revision, "sha256": sha256}
-        self._source = _open_source(source, {name: value for name, value in given.items() if value is not None})
+        self._source = _open_source(source, {"path": path, "sha256": sha256, "revision": revision})
         self._exclude_labelled = exclude_labelled
         self._last: tuple[Tokenizer, Cut] | None = None
 
     def prompts(self, split: Split, tokenizer: Tokenizer) -> Sequence[Prompt]:
-        """The prompts of a split, sorted by id; no text and no prompt is in both."""
-        require(split in get_args(Split), "split", split, "train or test")
+        """The prompts of a split, sorted by id; no review and no prompt is in both splits."""
+        require(split in ("train", "test"), "split", split, "train or test")
         cut = self.cut(tokenizer)
         return cut.train if split == "train" else cut.test
 
     def bounds(self, prompt: Prompt) -> LengthBounds:
-        """16 tokens at least; the most is uniform in 16-24, drawn from the stream of the prompt's id."""
-        return LengthBounds(COMPLETION_TOKENS[0], _max_new_tokens(prompt.id))
+        """At least 16 tokens; the most is uniform in 16-24, drawn from a stream of the prompt's id."""
+        return LengthBounds(COMPLETION_TOKENS.start, _max_new_tokens(prompt.id))
 
     def identity(self) -> Mapping[str, JSON]:
-        """The dataset's source with its checksum or revision, and whether labelled reviews were left out."""
+        """The source with its checksum or revision, and whether labelled reviews are left out."""
         return {"dataset": "imdb", **self._source.identity(), "exclude_labelled": self._exclude_labelled}
 
     def cut(self, tokenizer: Tokenizer) -> Cut:
-        """Both splits for this tokenizer, with the reviews that were left out counted; remembered for the last one."""
+        """Both splits as this tokenizer cuts them; the last tokenizer's are remembered."""
         if self._last is None or self._last[0] is not tokenizer:
             self._last = (tokenizer, self._cut(tokenizer))
         return self._last[1]
 
     def _cut(self, tokenizer: Tokenizer) -> Cut:
-        test, dropped_test = _openings(self._reviews["test"], tokenizer)
-        train, dropped_train = _openings(self._reviews["train"], tokenizer)
+        reviews = self._reviews
+        train, test = openings(reviews.train, tokenizer), openings(reviews.test, tokenizer)
         held_out = {prompt.text for prompt in test}
-        apart = tuple(prompt for prompt in train if prompt.text not in held_out)
-        dropped = {reason: dropped_train[reason] + dropped_test[reason] for reason in dropped_train}
-        return Cut(apart, test, {**self._num_dropped, **dropped, "prompt_in_test": len(train) - len(apart)})
+        num_reviews = len(reviews.train) + len(reviews.test)
+        different = _first_of_each_prompt(train)
+        apart = tuple(prompt for prompt in different if prompt.text not in held_out)
+        shown = _first_of_each_prompt(test)
+        dropped = {
+            **reviews.num_dropped,
+            "no_round_trip": num_reviews - len(train) - len(test),
+            "repeated_prompt": len(train) + len(test) - len(different) - len(shown),
+            "prompt_in_test": len(different) - len(apart),
+        }
+        return Cut(apart, shown, dropped)
 
     @cached_property
-    def _rows(self) -> dict[Split, list[str]]:
-        """The cleaned texts of each split that are long enough."""
-        texts: dict[Split, list[str]] = {"train": [], "test": []}
-        for row in self._all_rows:
-            if len(row.raw) > MIN_CHARACTERS:
-                texts[row.split].append(clean(row.raw))
-        return texts
+    def _reviews(self) -> _Reviews:
+        return _deal(self._source.rows(), self._exclude_labelled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reviews:
+    """Cleaned reviews by text id, sorted by it, disjoint; and how many rows were left out, by reason."""
+
+    train: Mapping[str, str]
+    test: Mapping[str, str]
+    num_dropped: Mapping[str, int]
+
+
+def _open_source(name: str, settings: Mapping[str, Any]) -> Source:
+    """The source of that name; raises SpecError for a setting that it lacks or does not take."""
+    if name not in SETTINGS:
+        raise nearest(str(name), "task.source", SETTINGS)
+    for key, value in settings.items():
+        if value is not None:
+            allowed = ", ".join(SETTINGS[name]) or "no setting"
+            require(key in SETTINGS[name], f"task.{key}", value, f"nothing, as task.source = {name!r} takes {allowed}")
+            require(isinstance(value, str), f"task.{key}", value, "a text")
+    if name == "package":
+        return PackageSource()
+    if name == "file":
+        require(settings["path"] is not None, "task.path", None, "the file to read, as task.source is 'file'")
+        return FileSource(Path(settings["path"]), settings["sha256"])
+    return HubSource(_pinned(settings["revision"]))
+
+
+def _pinned(revision: str | None) -> str:
+    """The revision, if it is a commit: a branch would change under a published number."""
+    if revision is None or len(revision) != len(HUB_REVISION) or set(revision) - set("0123456789abcdef"):
+        raise SpecError(
+            f"task.revision is {revision!r}; expected the 40 hex digits of a commit, such as --set "
+            f"task.revision={HUB_REVISION}"
+        )
+    return revision
+
+
+def _deal(rows: Sequence[Row], exclude_labelled: bool) -> _Reviews:
+    """The reviews that are long enough, each once: in the test split if it is there, else in the training split."""
+    long = [row for row in rows if len(row.raw) > NUM_CHARACTERS]
+    test = _by_id(row.raw for row in long if row.split == "test")
+    every_train = _by_id(row.raw for row in long if row.split == "train")
+    train = {key: text for key, text in every_train.items() if key not in test}
+    used = {key for key, text in train.items() if exclude_labelled and share_of(text) in _LABELLED}
+    dropped = {
+        "short": len(rows) - len(long),
+        "repeated_review": len(long) - len(test) - len(every_train),
+        "review_in_test": len(every_train) - len(train),
+        "labelled": len(used),
+    }
+    return _Reviews({key: text for key, text in train.items() if key not in used}, test, dropped)
+
+
+def _by_id(raws: Iterable[str]) -> dict[str, str]:
+    texts = {clean(raw) for raw in raws}
+    return dict(sorted((hashlib.sha256(text.encode()).hexdigest()[:12], text) for text in texts))
+
+
+def openings(reviews: Mapping[str, str], tokenizer: Tokenizer) -> list[Prompt]:
+    """A prompt for each review (text id -> cleaned text) that has one, in the order given."""
+    prompts = (_opening(key, text, tokenizer) for key, text in reviews.items())
+    return [prompt for prompt in prompts if prompt is not None]
+
+
+def _opening(text_id: str, text: str, tokenizer: Tokenizer) -> Prompt | None:
+    """The review's first n tokens and, as the human completion, its next 24.
+
+    n is uniform in 8-16, drawn from a stream of the text id; where those tokens do not survive decoding and encoding,
+    the nearest n that does is taken (the smaller of two); None where there is none.
+    """
+    ids = _first_tokens(text, tokenizer)
+    drawn = int(stream("imdb-prompt-tokens", text_id).integers(PROMPT_TOKENS.start, PROMPT_TOKENS.stop))
+    for num in sorted(PROMPT_TOKENS, key=lambda num: (abs(num - drawn), num)):
+        prompt, whole = tokenizer.decode(ids[:num]), tokenizer.decode(ids[: num + NUM_HUMAN_TOKENS])
+        if len(ids) > num and tokenizer.encode(prompt) == ids[:num] and whole.startswith(prompt):
+            return Prompt(f"imdb-{text_id}", prompt, whole.removeprefix(prompt))
+    return None
+
+
+def _first_tokens(text: str, tokenizer: Tokenizer) -> list[int]:
+    """The first tokens of a review, of a head that is long enough where it can be."""
+    needed = PROMPT_TOKENS.stop + NUM_HUMAN_TOKENS
+    ids = tokenizer.encode(text[:_HEAD_CHARACTERS])
+    return ids[:needed] if len(ids) > needed else tokenizer.encode(text)[:needed]
+
+
+def _first_of_each_prompt(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    return tuple({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+
+
+@cache
+def _max_new_tokens(prompt_id: str) -> int:
+    return int(stream("imdb-completion-tokens", prompt_id).integers(COMPLETION_TOKENS.start, COMPLETION_TOKENS.stop))

@@ -24,7 +24,8 @@ SCHEMA = "apl-compare/1"
 INSTALL_PLOTS = "figures need matplotlib: pip install 'apl-bench[plots]'"
 KEY = (
     "SE: over seeds and test prompts (two-way). SE seeds: over seeds alone, as the paper prints it.",
-    "p: exact sign flips of the seeds' differences, two-sided; not corrected for the number of strategies.",
+    "p: exact sign flips of the seeds' differences, two-sided; n seeds give none below 2 / 2^n; not corrected for",
+    "the number of strategies. Differences are paired by seed and by test prompt.",
     "KL: nats a completion. Length: tokens. Repetition: share of bigrams. Wrong: share of bought labels that the",
     "policy's implicit preference had the other way (undecided ones left out).",
 )

@@ -43,9 +43,10 @@ def heading(text: str) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Aligned lines under a heading: numbers to the right, texts to the left, what is missing as a dash."""
+    names = [safe(column) for column in columns]
     cells = [[safe(cell) or MISSING for cell in row] for row in rows]
-    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(columns))]
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    numeric = [all(_is_number(row[i]) for row in cells) for i in range(len(names))]
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
 
     def line(row: Sequence[str]) -> str:
         padded = (
@@ -54,7 +55,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         )
         return "  ".join(padded).rstrip()
 
-    head = line(columns)
+    head = line(names)
     return "\n".join([head if is_plain() else click.style(head, bold=True), *map(line, cells)])
 
 

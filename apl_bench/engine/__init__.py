@@ -1,0 +1,12 @@
+"""Everything that touches torch: models, sampling, log-probabilities, DPO. Importing the package alone does not.
+
+huggingface.py  the engine and its policies: what the runner uses (`load_engine`)
+models.py       from the spec to a checkpoint and its tokenizer
+network.py      a causal language model split into its body and its head
+sampling.py     the sampling loop; cache.py holds its keys and values
+scoring.py      log-probabilities on completion positions; head.py the head's part
+dpo.py          equation 4 and its updates
+batching.py     how sequences are padded and batched; why that changes no result
+weights.py      safetensors, atomically, and checksums
+memory.py       allocator settings of the C library
+"""

@@ -1,0 +1,106 @@
+"""The language-model head: from hidden states to the log-probability of one token each, in fp32.
+
+Letters: N positions, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from apl_bench.types import SpecError
+
+CHUNK = 256  # positions whose logits are held at a time; a multiple of any `min_rows` up to 32 threads
+CHECK_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """logits = softcap * tanh(scale * (h W^T + b) / softcap), where most models have neither scale nor softcap."""
+
+    weight_VD: Tensor
+    bias_V: Tensor | None
+    scale: float
+    softcap: float | None
+
+    @classmethod
+    def of(cls, model: Any) -> Head:
+        """The head of a transformers causal language model, with what its config says is done to the logits."""
+        linear, config = model.get_output_embeddings(), model.config
+        scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+        return cls(linear.weight, linear.bias, scale, getattr(config, "final_logit_softcapping", None))
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Logits of shape (N, V), fp32; the product itself is in the hidden states' dtype."""
+        weight, bias = self.weight_VD.to(hidden_ND.dtype), self.bias_V
+        product = torch.nn.functional.linear(hidden_ND, weight, None if bias is None else bias.to(hidden_ND.dtype))
+        logits = product.float() if self.scale == 1.0 else product.float() * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def token_logp(self, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        """log p(token) at each position, shape (N,), nats; differentiable."""
+        if not torch.is_grad_enabled():
+            return _in_chunks(self._token_logp, hidden_ND, tokens_N)
+        if self.scale == 1.0 and self.softcap is None and self.bias_V is None:
+            logp: Tensor = _LinearTokenLogp.apply(hidden_ND, self.weight_VD, tokens_N)  # type: ignore[no-untyped-call]
+            return logp
+        return self._token_logp(hidden_ND, tokens_N)
+
+    def _token_logp(self, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        return -torch.nn.functional.cross_entropy(self.logits(hidden_ND), tokens_N, reduction="none")
+
+
+def _in_chunks(function: Callable[[Tensor, Tensor], Tensor], hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+    chunks = zip(hidden_ND.split(CHUNK), tokens_N.split(CHUNK), strict=True)
+    return torch.cat([function(hidden, tokens) for hidden, tokens in chunks])
+
+
+class _LinearTokenLogp(torch.autograd.Function):
+    """Token log-probabilities of a plain linear head, with one (N, V) buffer where autograd would keep three.
+
+    The buffer holds the probabilities p; with g the gradient of each log-probability, that of the logits is
+    g (onehot(token) - p), formed in place.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, tokens_N: Tensor) -> Tensor:
+        weight = weight_VD.to(hidden_ND.dtype)
+        p_NV = hidden_ND.new_empty((len(hidden_ND), len(weight)), dtype=torch.float32)
+        logp = p_NV.new_empty(len(hidden_ND))
+        for start in range(0, len(hidden_ND), CHUNK):
+            rows = slice(start, start + CHUNK)
+            logits = torch.mm(hidden_ND[rows], weight.T).float()
+            logits -= torch.logsumexp(logits, dim=1, keepdim=True)
+            logp[rows] = logits.gather(1, tokens_N[rows, None])[:, 0]
+            torch.exp(logits, out=p_NV[rows])
+        ctx.save_for_backward(hidden_ND, weight_VD, tokens_N)
+        ctx.p_NV = p_NV
+        return logp
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        hidden_ND, weight_VD, tokens_N = ctx.saved_tensors
+        grad_N, grad_NV = grads[0].float(), ctx.p_NV
+        del ctx.p_NV  # its contents are overwritten here: a second backward must fail, not be wrong
+        grad_NV.mul_(-grad_N[:, None])
+        grad_NV.scatter_add_(1, tokens_N[:, None], grad_N[:, None])
+        grad_NV = grad_NV.to(hidden_ND.dtype)
+        grad_weight = torch.mm(grad_NV.T, hidden_ND).to(weight_VD.dtype)
+        return torch.mm(grad_NV, weight_VD.to(hidden_ND.dtype)), grad_weight, None
+
+
+@torch.no_grad()
+def check_head(model: Any, hidden: Callable[[Tensor], Tensor], head: Head) -> None:
+    """Raise SpecError unless head(hidden(tokens)) are the model's own logits: some models change them on the way out."""
+    tokens = torch.arange(8, device=head.weight_VD.device)[None] % len(head.weight_VD)
+    expected, actual = model(tokens).logits[0].float(), head.logits(hidden(tokens)[0])
+    error = (expected - actual).abs().max().item()
+    if not error <= CHECK_TOLERANCE * (1.0 + expected.abs().max().item()):
+        raise SpecError(
+            f"{type(model).__name__} does not compute its logits as a linear head with the scale and softcap of its config"
+            f" (largest difference {error:.3g}); log-probabilities would be wrong. Choose another model"
+        )

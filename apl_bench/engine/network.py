@@ -1,0 +1,55 @@
+"""A causal language model split where the benchmark needs it: the body gives hidden states, the head their logits."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from apl_bench.engine.head import Head, check_head
+from apl_bench.types import SpecError
+
+
+class Network:
+    """A transformers causal language model in fp32, with dropout off; `mixed` runs the body in bfloat16 (autocast)."""
+
+    def __init__(self, model: Any, mixed: bool) -> None:
+        if model.base_model is model or model.get_output_embeddings() is None:
+            raise SpecError(f"{type(model).__name__} is not a causal language model with a body and a head; choose another")
+        self.model = model.eval()
+        self.mixed = mixed
+        self.head = Head.of(model)
+        self.device: torch.device = self.head.weight_VD.device
+        self.max_length = int(model.config.get_text_config().max_position_embeddings)
+        self._takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens that the head knows."""
+        return len(self.head.weight_VD)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The weights by name, each once even where two modules share it."""
+        return dict(self.model.named_parameters())
+
+    def copy(self) -> Network:
+        """The same model with weights of its own."""
+        return Network(copy.deepcopy(self.model), self.mixed)
+
+    def hidden(self, ids: Tensor, **inputs: Any) -> Tensor:
+        """Hidden states after the last norm, shape (rows, length, D); `inputs` go to the model's body."""
+        if "past_key_values" not in inputs:
+            inputs["use_cache"] = False
+        if not self._takes_positions:
+            inputs.pop("position_ids", None)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.mixed):
+            hidden: Tensor = self.model.base_model(input_ids=ids, **inputs).last_hidden_state
+        return hidden
+
+    def check(self) -> None:
+        """Raise SpecError where body and head put together are not the model."""
+        check_head(self.model, self.hidden, self.head)

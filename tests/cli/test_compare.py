@@ -1,0 +1,327 @@
+"""compare over run directories as they stand on disk: what is paired, refused, left out, and printed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from apl_bench.cli.main import main
+from apl_bench.comparison import compare, format_seeds
+from apl_bench.records import find_runs
+from apl_bench.spec import RunSpec
+from apl_bench.types import SpecError
+
+TABLES: dict[str, dict[str, Any]] = {
+    "task": {"name": "imdb", "source": "package"},
+    "strategy": {"name": "random"},
+    "oracle": {"name": "classifier", "model": "oracle"},
+    "judge": {"name": "classifier", "model": "judge"},
+    "policy": {"model": "tiny", "revision": None, "dtype": "float32", "num_threads": 1},
+    "loop": {
+        "regime": "restart",
+        "budget": 8,
+        "labels_per_step": 4,
+        "prompts_per_step": 8,
+        "oversample": 1,
+        "num_entropy_samples": 1,
+        "waypoints": [0, 8],
+    },
+    "sampling": {"train_temperature": 0.7, "test_temperature": 0.25},
+    "training": {
+        "learning_rate": 1e-4,
+        "beta": 0.2,
+        "batch_size": 4,
+        "epochs": 1,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "adam_epsilon": 1e-8,
+        "max_grad_norm": 1.0,
+    },
+    "evaluation": {"num_prompts": 4, "num_capability_prompts": 0},
+    "judging": {"order": "random"},
+}
+VERDICTS = {"w": "first", "l": "second", "t": "tie", "x": "invalid"}
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a complete run: write("certainty", 0, "wwlt") with one letter a test prompt at the last waypoint."""
+
+    def run(strategy: str, seed: int, outcomes: str, **changes: Any) -> Path:
+        tables = {name: dict(table) for name, table in TABLES.items()}
+        tables["strategy"] = {"name": strategy, **changes.pop("params", {})}
+        is_complete, prompts = changes.pop("complete", True), changes.pop("prompts", "abcd")
+        preset, probabilities = changes.pop("preset", "lite"), changes.pop("probabilities", [0.9, 0.2])
+        for key, value in changes.items():
+            table, _, name = key.partition("__")
+            tables[table][name] = value
+        spec = RunSpec.from_tables(preset, tables, seed)
+        path = tmp_path / "runs" / f"imdb-{preset}" / strategy / f"seed-{seed:03d}-{spec.identity[:8]}"
+        (path / "waypoints").mkdir(parents=True)
+        (path / "spec.json").write_text(json.dumps({"identity": spec.identity, "spec": spec.to_tables()}))
+        for num_labels, letters in ((0, "wlwl"[: len(outcomes)]), (8, outcomes)):
+            rows = [{"kind": "comparison", "prompt_id": prompt, "verdict": VERDICTS[letter]}
+                    for prompt, letter in zip(prompts, letters, strict=True)]  # fmt: skip
+            (path / "waypoints" / f"{num_labels:04d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if is_complete:
+            (path / "result.json").write_text(json.dumps(result(seed, probabilities)))
+        return path
+
+    return run
+
+
+def result(seed: int, probabilities: Sequence[float]) -> dict[str, Any]:
+    """As much of result.json as compare reads."""
+    waypoints = [
+        {"num_labels": num, "kl": seed + num, "mean_length": 20.0, "repetition": 0.1, "perplexity": None}
+        for num in (0, 8)
+    ]
+    steps = [{"probability_of_label": [0.5] * len(probabilities)}, {"probability_of_label": list(probabilities)}]
+    return {"waypoints": waypoints, "steps": steps}
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
+
+
+def rows_of(*arguments: object) -> dict[str, dict[str, Any]]:
+    """Strategies of the only comparison that --json prints, by name."""
+    done = call(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+    (found,) = json.loads(done.stdout)["comparisons"]
+    return {row["strategy"]: row for row in found["strategies"]}
+
+
+def test_numbers_by_hand(write: Write, tmp_path: Path) -> None:
+    for seed, (ours, theirs) in enumerate([("wwwl", "wwll"), ("wwwt", "wlll")]):
+        write("certainty", seed, ours, loop__waypoints=[0, 8])
+        write("random", seed, theirs)
+    rows = rows_of(tmp_path)
+    point = rows["certainty"]["curve"][-1]
+    assert point["win_rate"]["mean"] == pytest.approx((0.75 + 0.875) / 2)
+    assert point["win_rate"]["num_seeds"] == 2
+    # seed differences .25 and .625: mean .4375, sd .375 / sqrt 2, two-sided p of two of the same sign 2/4
+    difference = point["difference"]
+    assert difference["estimate"]["mean"] == pytest.approx(0.4375)
+    assert difference["sd_seeds"] == pytest.approx(0.375 / math.sqrt(2))
+    assert difference["estimate"]["se_seeds"] == pytest.approx(0.375 / 2)
+    assert difference["p_value"] == 0.5
+    assert point["beside"] == {"kl": 8.5, "mean_length": 20.0, "repetition": 0.1, "perplexity": None}
+    assert rows["certainty"]["area"]["mean"] == pytest.approx((0.5 + 0.8125) / 2)
+    assert rows["certainty"]["share_wrong"] == 0.5
+    assert rows["random"]["curve"][-1]["difference"] is None
+
+
+def test_pairs_by_prompt_and_not_by_line(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wllw", prompts="abcd")
+    write("random", 0, "wllw", prompts="dcba")
+    difference = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]["estimate"]
+    assert difference["mean"] == 0
+    assert difference["se_two_way"] == 0
+    write("certainty", 1, "wwll", prompts="abcd")
+    write("random", 1, "wwll", prompts="dcba")
+    # seed 1 disagrees on every prompt, two each way: mean 0, and an error
+    again = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]["estimate"]
+    assert again["mean"] == 0
+    assert again["se_two_way"] > 0
+
+
+def test_only_shared_seeds_are_paired_and_that_is_said(write: Write, tmp_path: Path) -> None:
+    for seed in range(6):
+        write("certainty", seed, "wwww")
+    for seed in (0, 1, 2, 4, 9):
+        write("random", seed, "llll")
+    rows = rows_of(tmp_path)
+    assert rows["certainty"]["shared_seeds"] == [0, 1, 2, 4]
+    assert rows["certainty"]["curve"][-1]["difference"]["estimate"]["num_seeds"] == 4
+    text = call(tmp_path, "--no-figures").stdout
+    assert "only seeds 0-2, 4 are shared by certainty and random" in text
+    assert "rows are in order of name" in text
+
+
+def test_no_shared_seed_means_no_difference(write: Write, tmp_path: Path) -> None:
+    write("certainty", 1, "wwww")
+    write("random", 0, "llll")
+    assert rows_of(tmp_path)["certainty"]["curve"][-1]["difference"] is None
+    done = call(tmp_path, "--no-figures")
+    assert "no seed is shared by certainty and random" in done.stdout
+    assert "minus random" not in done.stdout
+
+
+def test_without_random_there_are_rates_and_no_differences(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wwwl")
+    done = call(tmp_path, "--no-figures")
+    assert done.exit_code == 0
+    assert "no run of random is among these" in done.stdout
+    assert "certainty has one seed" in done.stdout
+
+
+def test_settings_that_differ_are_refused_by_name(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wwwl", training__epochs=3)
+    write("random", 0, "wwwl")
+    done = call(tmp_path)
+    assert done.exit_code == 2
+    assert "training.epochs is 3 in one and 1 in the other" in done.stderr
+
+
+def test_a_parameter_of_the_task_is_a_setting_too(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wwwl", task__limit=10)
+    write("random", 0, "wwwl")
+    assert "task.limit is 10 in one and None in the other" in call(tmp_path).stderr
+
+
+def test_presets_are_compared_apart(write: Write, tmp_path: Path) -> None:
+    for preset in ("lite", "big"):
+        write("random", 0, "wwwl", preset=preset)
+    found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
+    assert [comparison["name"] for comparison in found] == ["imdb-big", "imdb-lite"]
+
+
+def test_parameters_of_a_strategy_make_another_row(write: Write, tmp_path: Path) -> None:
+    write("mid", 0, "wwwl")
+    write("mid", 0, "wwwl", params={"width": 0.5})
+    assert set(rows_of(tmp_path)) == {"mid", "mid(width=0.5)"}
+
+
+def test_the_same_seed_twice_is_refused(write: Write, tmp_path: Path) -> None:
+    path = write("random", 0, "wwwl")
+    copy = path.with_name("copy")
+    copy.mkdir()
+    for file in path.rglob("*.json*"):
+        (copy / file.relative_to(path).parent).mkdir(exist_ok=True)
+        (copy / file.relative_to(path)).write_bytes(file.read_bytes())
+    assert "seed 0 of random is there twice" in call(tmp_path).stderr
+    assert call(path, path, "--no-figures").exit_code == 0
+
+
+def test_other_test_prompts_are_refused(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wwwl", prompts="abcd")
+    write("random", 0, "wwwl", prompts="abce")
+    assert "was evaluated on other prompts at 0 labels: 4, of which 3 are among the 4" in call(tmp_path).stderr
+
+
+def test_incomplete_runs_are_left_out_and_named(write: Write, tmp_path: Path) -> None:
+    write("random", 0, "wwwl")
+    path = write("random", 1, "wwwl", complete=False)
+    done = call(tmp_path, "--json")
+    assert f"left out, not complete: {path}" in done.stderr
+    assert json.loads(done.stdout)["comparisons"][0]["strategies"][0]["seeds"] == [0]
+
+
+def test_nothing_complete_is_an_error(write: Write, tmp_path: Path) -> None:
+    write("random", 1, "wwwl", complete=False)
+    done = call(tmp_path)
+    assert done.exit_code == 2
+    assert "none of the 1 runs is complete" in done.stderr
+
+
+def test_invalid_verdicts_count_for_nothing_and_are_shown(write: Write, tmp_path: Path) -> None:
+    write("random", 0, "wwlx")
+    point = rows_of(tmp_path)["random"]["curve"][-1]
+    assert point["win_rate"]["mean"] == pytest.approx(2 / 3)
+    assert point["share_invalid"] == 0.25
+    assert "random is unsound: 25.0% of the verdicts" in call(tmp_path, "--no-figures").stdout
+
+
+def test_what_is_missing_is_null_and_never_ranked(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "xxxx")
+    write("random", 0, "llll")
+    rows = rows_of(tmp_path)
+    assert rows["certainty"]["curve"][-1]["win_rate"]["mean"] is None
+    assert list(rows) == ["certainty", "random"]  # by name: a missing rate has no place above or below 0
+    line = call(tmp_path, "--no-figures").stdout.splitlines()[3]
+    assert line.split()[:3] == ["certainty", "0", "-"]
+
+
+def test_rows_are_ordered_by_win_rate_where_seeds_are_the_same(write: Write, tmp_path: Path) -> None:
+    for strategy, outcomes in (("random", "wwll"), ("certainty", "wlll"), ("entropy", "wwwl")):
+        write(strategy, 0, outcomes)
+    assert list(rows_of(tmp_path)) == ["entropy", "random", "certainty"]
+
+
+def test_csv_has_a_line_for_each_strategy_and_waypoint(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wwww")
+    write("random", 0, "wwll")
+    lines = list(csv.DictReader(io.StringIO(call(tmp_path, "--csv").stdout)))
+    assert [(line["strategy"], line["num_labels"]) for line in lines] == [
+        ("certainty", "0"), ("certainty", "8"), ("random", "0"), ("random", "8"),
+    ]  # fmt: skip
+    assert float(lines[1]["difference"]) == 0.5
+    assert lines[3]["difference"] == ""
+    assert lines[1]["se_seeds"] == ""
+
+
+def test_json_and_csv_together_are_refused(write: Write) -> None:
+    assert call(write("random", 0, "wwww"), "--json", "--csv").exit_code == 2
+
+
+def test_figures_go_beside_the_strategies_or_where_they_are_asked_for(write: Write, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for strategy in ("certainty", "random"):
+        path = write(strategy, 0, "wwwl")
+    assert call(tmp_path).exit_code == 0
+    for name in ("curves.png", "acquired.png"):
+        assert (path.parent.parent / name).read_bytes().startswith(b"\x89PNG")
+    assert call(tmp_path, "--json", "--out", tmp_path / "figures").exit_code == 0
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == ["acquired.png", "curves.png"]
+
+
+def test_no_figure_is_written_into_a_run_or_for_a_machine(write: Write, tmp_path: Path) -> None:
+    path = write("random", 0, "wwwl")
+    assert call(path, "--json").exit_code == 0
+    assert not list(tmp_path.rglob("*.png"))
+    assert call(path).exit_code == 0
+    assert not list(path.rglob("*.png"))
+
+
+def test_without_matplotlib_the_table_comes_first_and_figures_fail_only_if_asked_for(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("random", 0, "wwwl")
+    monkeypatch.setattr("apl_bench.cli.compare.find_spec", lambda name: None)
+    done = call(path)
+    assert done.exit_code == 0
+    assert "win rate" in done.stdout
+    assert "pip install 'apl-bench[plots]'" in done.stderr
+    assert call(path, "--figures").exit_code == 1
+
+
+def test_untrusted_names_reach_the_terminal_without_escapes(write: Write, tmp_path: Path) -> None:
+    write("random", 0, "wwwl", params={"note": "\x1b[31mred\u202e"})
+    done = call(tmp_path, "--no-figures")
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "random(note=[31mred)" in done.stdout
+
+
+def test_outcomes_keep_seed_waypoint_and_prompt_apart(write: Write, tmp_path: Path) -> None:
+    for seed, outcomes in enumerate(["wlll", "wwll", "wwwl"]):
+        write("random", seed, outcomes)
+    (comparison,) = compare(find_runs([tmp_path]))
+    (row,) = comparison.rows
+    assert row.last.win_rate.mean == pytest.approx(np.mean([0.25, 0.5, 0.75]))
+    assert row.curve[0].win_rate.mean == 0.5
+    assert row.acquired == ((0.5,) * 6, (0.9, 0.2) * 3)
+
+
+def test_a_result_without_a_waypoint_is_refused(write: Write, tmp_path: Path) -> None:
+    path = write("random", 0, "wwwl")
+    (path / "result.json").write_text(json.dumps({"waypoints": [], "steps": []}))
+    with pytest.raises(SpecError, match="lacks the waypoint of 0 labels"):
+        compare(find_runs([tmp_path]))
+
+
+@pytest.mark.parametrize(("seeds", "text"), [((0, 1, 2, 3), "0-3"), ((7,), "7"), ((0, 2, 3, 9), "0, 2-3, 9"), ((), "")])
+def test_seeds_are_written_as_people_do(seeds: tuple[int, ...], text: str) -> None:
+    assert format_seeds(seeds) == text

@@ -1,0 +1,103 @@
+"""The spec: what it refuses, how it is overridden, and that its identity never changes unnoticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from apl_bench.presets import load, names, resolve
+from apl_bench.spec import RunSpec, override
+from apl_bench.types import SpecError
+from hypothesis import given
+from hypothesis import strategies as st
+
+TABLES: dict[str, dict[str, Any]] = {
+    "task": {"name": "toy"},
+    "strategy": {"name": "random"},
+    "oracle": {"name": "simulated", "noise": 0.1},
+    "judge": {"name": "simulated"},
+    "policy": {"model": "shipped:toy", "dtype": "float32", "num_threads": 1},
+    "loop": {"regime": "restart", "budget": 8, "labels_per_step": 4, "prompts_per_step": 16, "oversample": 2,
+             "num_entropy_samples": 2, "waypoints": [0, 4, 8]},
+    "sampling": {"train_temperature": 0.7, "test_temperature": 0.25},
+    "training": {"learning_rate": 1e-4, "beta": 0.2, "batch_size": 4, "epochs": 1, "adam_beta1": 0.9,
+                 "adam_beta2": 0.999, "adam_epsilon": 1e-8, "max_grad_norm": 1.0},
+    "evaluation": {"num_prompts": 8, "num_capability_prompts": 0},
+    "judging": {"order": "random"},
+}  # fmt: skip
+
+
+def toy(*settings: str, seed: int = 0) -> RunSpec:
+    tables: dict[str, dict[str, Any]] = TABLES
+    for setting in settings:
+        tables = override(tables, setting)
+    return RunSpec.from_tables("toy", tables, seed)
+
+
+def test_the_identity_is_golden() -> None:
+    """Whoever changes this number orphans every recorded run: bump the prefix, and say so in CHANGELOG."""
+    assert toy().identity == "d5906e75c6ad99ddddda3438c7c218ab5e782a28da911e6333aa399c2d064aea"
+
+
+def test_the_identity_changes_with_every_setting() -> None:
+    changes = ["loop.budget=4", "training.beta=0.1", "oracle.noise=0.2", "task.name=other", "policy.num_threads=2"]
+    changed = [toy("loop.waypoints=[0, 4]", change).identity for change in changes]
+    assert len({toy().identity, toy(seed=1).identity, *changed}) == len(changes) + 2
+
+
+def test_a_spec_comes_back_from_its_own_record() -> None:
+    tables = toy().to_tables()
+    again = RunSpec.from_tables(tables.pop("preset"), tables, tables.pop("seed"))
+    assert again == toy()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("loop.budgett=8", r"no setting called 'loop.budgett'. Did you mean 'loop.budget'\?"),
+        ("lop.budget=8", r"no table to set called 'lop'. Did you mean 'loop'\?"),
+        ("budget=8", "not of the form table.key=value"),
+        ("loop.budget=eight", "loop.budget is 'eight'; expected a whole number"),
+        ("loop.budget=3", "loop.budget is 3; expected at least one step of 4 labels"),
+        ("loop.budget=true", "loop.budget is True; expected a whole number"),
+        ("loop.waypoints=[0, 5]", "increasing multiples of 4 up to loop.budget = 8"),
+        ("loop.waypoints=[8, 4]", "increasing multiples"),
+        ("loop.regime=reset", "loop.regime is 'reset'; expected restart or continue or online"),
+        ("loop.prompts_per_step=3", "expected at least loop.labels_per_step = 4"),
+        ("sampling.test_temperature=0", "sampling.test_temperature is 0.0; expected a number above 0"),
+        ("training.learning_rate=nan", "training.learning_rate is nan; expected a finite number"),
+        ("judging.order=coin", "judging.order is 'coin'; expected random or fixed"),
+        ("evaluation.num_capability_prompts=9", "expected 0 to evaluation.num_prompts = 8"),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_was_expected(setting: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        toy(setting)
+
+
+def test_a_preset_that_leaves_something_unsaid_is_refused() -> None:
+    without = {**TABLES, "training": {key: value for key, value in TABLES["training"].items() if key != "beta"}}
+    with pytest.raises(SpecError, match=r"\[training\] lacks beta"):
+        RunSpec.from_tables("toy", without, 0)
+    with pytest.raises(SpecError, match=r"has no table \[judging\]"):
+        RunSpec.from_tables("toy", {key: value for key, value in TABLES.items() if key != "judging"}, 0)
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_the_number_of_steps_is_the_budget_divided_by_a_step(size: int, steps: int) -> None:
+    extra = f"loop.labels_per_step={size}", f"loop.prompts_per_step={size}", f"loop.budget={size * steps + size - 1}"
+    tables: dict[str, dict[str, Any]] = TABLES
+    for setting in (*extra, "loop.waypoints=[0]"):
+        tables = override(tables, setting)
+    assert RunSpec.from_tables("toy", tables, 0).loop.num_steps == steps
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_preset_makes_a_spec(name: str) -> None:
+    task, _, preset = name.partition("-")
+    assert resolve(task, preset, "random", (), 0).preset == preset
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SpecError, match=r"no preset of task 'imdb' called 'light'. Did you mean 'lite'\?"):
+        load("imdb", "light")
