@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from apl_bench.protocols import Engine, Policy, Tokenizer
 from apl_bench.spec import TrainingSpec
-from apl_bench.types import Completion, Preference, Prompt, Sample, SampleRequest, TrainingReport
+from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, TrainingReport
 
 OTHER = "other"
 
@@ -96,6 +96,10 @@ class TimedEngine:
         """See Engine.load."""
         with self._clock.stage("disk"):
             return TimedPolicy(self._engine.load(path), self._clock)
+
+    def identity(self) -> Mapping[str, JSON]:
+        """See Engine.identity."""
+        return self._engine.identity()
 
     @staticmethod
     def _unwrap(policy: Policy) -> Policy:

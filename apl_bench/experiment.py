@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from apl_bench import __version__
 from apl_bench.clock import Clock, TimedEngine
 from apl_bench.judging import Judging, Mode
 from apl_bench.judgments.ledger import Ledger
@@ -59,7 +60,7 @@ class Experiment:
             "model": dict(self.materials.engine.identity()),
             "strategy": {"origin": STRATEGIES.entry(self.spec.strategy.name).origin},
             "versions": {
-                "apl-bench": version("apl-bench"),
+                "apl-bench": __version__,
                 "python": platform.python_version(),
                 "numpy": version("numpy"),
                 "machine": platform.machine(),

@@ -71,7 +71,7 @@ class Strategy(ABC):
 
     summary: ClassVar[str]
     num_completions: int = 2  # K
-    oversample: int = 1  # J: prompts drawn for each one kept by `shortlist`
+    oversample: int | None = 1  # J: prompts drawn for each one kept by `shortlist`; None: loop.oversample of the preset
     samples_from: Literal["policy", "reference"] = "policy"
 
     def shortlist(self, prompts: PromptPool, keep: int, rng: np.random.Generator) -> Sequence[int]:

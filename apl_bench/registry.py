@@ -224,7 +224,8 @@ ORACLES: Registry[Oracle] = Registry(
     "apl_bench.protocols:Oracle",
     {
         "classifier": Builtin(
-            "apl_bench.oracles.classifier:Classifier", "the more positive text, broken text marked down"
+            "apl_bench.oracles.classifier:Classifier",
+            "shipped sentiment classifier, less repetition and broken text; local and deterministic",
         )
     },
 )

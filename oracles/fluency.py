@@ -77,8 +77,8 @@ def _recurrences(items: Sequence[tuple[int, object]]) -> int:
 def incoherence(ids: Sequence[int], association: Association) -> float:
     """Minus the mean association of adjacent words, nats: about -1.3 for people, above 0 for words in random order.
 
-    A mean over pairs, relative to chance, so that rare words cost nothing by being rare. 0 pairs: nothing is broken, -inf
-    excess is not needed, hence the most fluent value. A word right after itself is repetition, never fluency.
+    A mean over pairs, relative to chance, so that rare words cost nothing by being rare. A word right after itself counts
+    as chance: it is repetition, never fluency. Fewer than two words cannot be incoherent: the lowest value there is.
     """
     pairs = list(zip(ids, ids[1:], strict=False))
     if not pairs:

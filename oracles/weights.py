@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from apl_bench.oracles.fluency import Association, Penalty
@@ -60,7 +61,10 @@ def read_weights(path: Path) -> Weights:
 
 def parse_weights(data: bytes, name: str) -> Weights:
     """The classifier in these bytes; `name` is for errors."""
-    tensors = load(data)
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise _bad(name, f"not safetensors ({error})") from None
     _check(tensors, name)
     words = tensors["words"].tobytes().decode().split("\n")
     keys, weights, scales = (tensors[f"sentiment.{part}"].tolist() for part in ("keys", "weights", "scales"))

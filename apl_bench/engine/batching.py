@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import TypeVar
 
 LENGTH_STEP = 4
+Item = TypeVar("Item")
 
 
 def padded_length(length: int, limit: int) -> int:
-    """The length that a sequence of `length` tokens is padded to: at most 3 tokens or an eighth more, and never above `limit`."""
+    """The length that a sequence of `length` tokens is padded to: 3 or an eighth more at most, and up to `limit`."""
     step = max(LENGTH_STEP, 1 << max(0, length.bit_length() - 4))
     return max(length, min(limit, -(-length // step) * step))
 
@@ -37,9 +40,9 @@ def split_evenly(items: Sequence[int], limit: int) -> list[Sequence[int]]:
     """The items in as few runs of at most `limit` as there can be, of sizes that differ by at most one."""
     num_runs = -(-len(items) // max(1, limit))
     edges = [round(len(items) * run / num_runs) for run in range(num_runs + 1)]
-    return [items[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [items[start:stop] for start, stop in pairwise(edges)]
 
 
-def fill_up(items: Sequence[int], size: int) -> list[int]:
+def fill_up(items: Sequence[Item], size: int) -> list[Item]:
     """The items, then the last one again until there are `size`: rows that are computed and thrown away."""
     return [*items, *[items[-1]] * (size - len(items))]

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from apl_bench.engine.batching import min_rows
 from apl_bench.types import SpecError
 
-CHUNK = 256  # positions whose logits are held at a time; a multiple of any `min_rows` up to 32 threads
+CHUNK = 256  # positions whose logits are held at a time
 CHECK_TOLERANCE = 1e-3
 
 
@@ -31,8 +32,9 @@ class Head:
     def of(cls, model: Any) -> Head:
         """The head of a transformers causal language model, with what its config says is done to the logits."""
         linear, config = model.get_output_embeddings(), model.config
-        scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-        return cls(linear.weight, linear.bias, scale, getattr(config, "final_logit_softcapping", None))
+        factor, divisor = (getattr(config, name, None) or 1.0 for name in ("logit_scale", "logits_scaling"))
+        softcap = getattr(config, "final_logit_softcapping", None)
+        return cls(linear.weight, linear.bias, float(factor) / float(divisor), softcap)
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Logits of shape (N, V), fp32; the product itself is in the hidden states' dtype."""
@@ -44,19 +46,25 @@ class Head:
     def token_logp(self, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
         """log p(token) at each position, shape (N,), nats; differentiable."""
         if not torch.is_grad_enabled():
-            return _in_chunks(self._token_logp, hidden_ND, tokens_N)
+            return self._token_logp_in_chunks(hidden_ND, tokens_N)
         if self.scale == 1.0 and self.softcap is None and self.bias_V is None:
             logp: Tensor = _LinearTokenLogp.apply(hidden_ND, self.weight_VD, tokens_N)  # type: ignore[no-untyped-call]
             return logp
         return self._token_logp(hidden_ND, tokens_N)
 
+    def _token_logp_in_chunks(self, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
+        """The same without gradients: at most CHUNK rows of logits at a time, never a thin matrix (see batching)."""
+        num_chunks = -(-len(hidden_ND) // CHUNK)
+        missing = min_rows(torch.get_num_threads()) - len(hidden_ND)
+        if num_chunks == 1 and missing > 0:
+            hidden_ND = torch.cat([hidden_ND, hidden_ND[-1:].expand(missing, -1)])
+            tokens_N = torch.cat([tokens_N, tokens_N[-1:].expand(missing)])
+            return self._token_logp(hidden_ND, tokens_N)[:-missing]
+        chunks = zip(hidden_ND.tensor_split(num_chunks or 1), tokens_N.tensor_split(num_chunks or 1), strict=True)
+        return torch.cat([self._token_logp(hidden, tokens) for hidden, tokens in chunks])
+
     def _token_logp(self, hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
         return -torch.nn.functional.cross_entropy(self.logits(hidden_ND), tokens_N, reduction="none")
-
-
-def _in_chunks(function: Callable[[Tensor, Tensor], Tensor], hidden_ND: Tensor, tokens_N: Tensor) -> Tensor:
-    chunks = zip(hidden_ND.split(CHUNK), tokens_N.split(CHUNK), strict=True)
-    return torch.cat([function(hidden, tokens) for hidden, tokens in chunks])
 
 
 class _LinearTokenLogp(torch.autograd.Function):
@@ -95,12 +103,12 @@ class _LinearTokenLogp(torch.autograd.Function):
 
 @torch.no_grad()
 def check_head(model: Any, hidden: Callable[[Tensor], Tensor], head: Head) -> None:
-    """Raise SpecError unless head(hidden(tokens)) are the model's own logits: some models change them on the way out."""
+    """Raise SpecError unless head(hidden(tokens)) are the model's own logits: some models change theirs further."""
     tokens = torch.arange(8, device=head.weight_VD.device)[None] % len(head.weight_VD)
     expected, actual = model(tokens).logits[0].float(), head.logits(hidden(tokens)[0])
     error = (expected - actual).abs().max().item()
     if not error <= CHECK_TOLERANCE * (1.0 + expected.abs().max().item()):
         raise SpecError(
-            f"{type(model).__name__} does not compute its logits as a linear head with the scale and softcap of its config"
+            f"{type(model).__name__} does not compute its logits as a linear head with its config's scale and softcap"
             f" (largest difference {error:.3g}); log-probabilities would be wrong. Choose another model"
         )

@@ -18,7 +18,9 @@ class Network:
 
     def __init__(self, model: Any, mixed: bool) -> None:
         if model.base_model is model or model.get_output_embeddings() is None:
-            raise SpecError(f"{type(model).__name__} is not a causal language model with a body and a head; choose another")
+            raise SpecError(
+                f"{type(model).__name__} has no body and head as a causal language model has; choose another"
+            )
         self.model = model.eval()
         self.mixed = mixed
         self.head = Head.of(model)

@@ -86,9 +86,6 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
 
 
 def _logp_of_rows(network: Network, sequences: Sequences, length: int) -> np.ndarray:
-    """The log-probabilities of a batch, filled up so that neither body nor head multiplies a thin matrix."""
-    needed = min_rows(torch.get_num_threads())
-    shortest = max(1, min(len(completion) for completion in sequences.completions))
-    rows = fill_up(range(len(sequences)), max(-(-needed // length), -(-needed // shortest)))
+    rows = fill_up(range(len(sequences)), -(-min_rows(torch.get_num_threads()) // length))
     batch = Batch.of(sequences.take(rows), length, network.device)
     return batch_logp(network, batch)[: len(sequences)].cpu().numpy()

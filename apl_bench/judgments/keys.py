@@ -7,6 +7,7 @@ recorded judgment unreachable: it takes a new KEY_VERSION, and the golden file o
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,21 @@ def canonical(value: JSON) -> bytes:
         raise RequestError("the value is nested too deep to be written as JSON; expected a few levels") from None
 
 
+def parse(text: str) -> Any:
+    """The value of a JSON text, such that `canonical` of it gives a canonical text back. Raises ValueError."""
+    return json.loads(text, parse_int=_number, parse_constant=_refuse_constant)
+
+
+def _number(digits: str) -> int | float:
+    """Whole numbers beyond 2**53 - 1 were floats, which RFC 8785 writes without an exponent up to 1e21."""
+    number = int(digits)
+    return number if abs(number) < 2**53 else float(number)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is not JSON")
+
+
 def keyed(request: Mapping[str, JSON]) -> dict[str, JSON]:
     """The request as it is hashed: with the key's version and kind. Raises RequestError where it uses these names."""
     for name in ("k", "kind"):
@@ -59,14 +75,13 @@ def _culprit(value: object, place: str) -> tuple[str, object]:
     """Path and value of the first leaf or key that has no canonical form."""
     parts: list[tuple[str, object]] = []
     if isinstance(value, dict):
-        parts = [(f"a key of {place}", name) for name in value if not (isinstance(name, str) and _has_form(name))]
-        parts += [(f"{place}.{name}", item) for name, item in value.items()]
+        for name in value:
+            if not (isinstance(name, str) and _has_form(name)):
+                return f"a key of {place}", name
+        parts = [(f"{place}.{name}", item) for name, item in value.items()]
     elif isinstance(value, (list, tuple)):
         parts = [(f"{place}[{i}]", item) for i, item in enumerate(value)]
-    for where, item in parts:
-        if where.startswith("a key of ") or not _has_form(item):
-            return _culprit(item, where)
-    return place, value
+    return next((_culprit(item, where) for where, item in parts if not _has_form(item)), (place, value))
 
 
 def _has_form(value: Any) -> bool:

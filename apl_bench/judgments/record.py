@@ -9,13 +9,12 @@ The line is RFC 8785 canonical JSON; the seal is over the same object without `s
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from apl_bench.judgments.keys import KEY_VERSION, KIND, RequestError, canonical, keyed, request_key
+from apl_bench.judgments.keys import KEY_VERSION, KIND, RequestError, canonical, keyed, parse, request_key
 from apl_bench.types import JSON, Reply
 
 RECORD_VERSION = "oracle-record/1"
@@ -46,8 +45,8 @@ class Record:
 
         Raises RecordError where the reply's fields are not of their types, RequestError for what JSON does not have.
         """
-        plain = json.loads(canonical(dict(request)))
-        return cls(request_key(plain), plain, _reply(json.loads(canonical(_reply_table(reply)))))
+        plain, answer = (parse(canonical(part).decode()) for part in (dict(request), _reply_table(reply)))
+        return cls(request_key(plain), plain, _reply(answer))
 
     def to_line(self) -> bytes:
         """The sealed line, ended by a newline. Raises RecordError if it is too long or the key is not the request's."""
@@ -105,16 +104,12 @@ def _parse(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
         raise RecordError(f"it has more than {MAX_LINE_BYTES} bytes")
     try:
-        table = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        table = parse(line.decode("utf-8"))
+    except (ValueError, OverflowError, RecursionError) as error:
         raise RecordError(f"it is not JSON: {error}") from None
     _expect_fields("a record", table, _FIELDS)
     _refuse_depth(table, MAX_DEPTH)
     return dict(table)
-
-
-def _refuse_constant(name: str) -> None:
-    raise RecordError(f"it holds {name}, which is not JSON")
 
 
 def _refuse_depth(value: object, levels: int) -> None:

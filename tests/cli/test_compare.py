@@ -139,12 +139,14 @@ def test_pairs_by_prompt_and_not_by_line(write: Write, tmp_path: Path) -> None:
 
 def test_only_shared_seeds_are_paired_and_that_is_said(write: Write, tmp_path: Path) -> None:
     for seed in range(6):
-        write("certainty", seed, "wwww")
+        write("certainty", seed, "wwww" if seed != 3 else "llll")
     for seed in (0, 1, 2, 4, 9):
-        write("random", seed, "llll")
+        write("random", seed, "llll" if seed != 4 else "wwww")
     rows = rows_of(tmp_path)
     assert rows["certainty"]["shared_seeds"] == [0, 1, 2, 4]
-    assert rows["certainty"]["curve"][-1]["difference"]["estimate"]["num_seeds"] == 4
+    difference = rows["certainty"]["curve"][-1]["difference"]["estimate"]
+    assert difference["num_seeds"] == 4
+    assert difference["mean"] == pytest.approx((1 + 1 + 1 + 0) / 4)
     text = call(tmp_path, "--no-figures").stdout
     assert "only seeds 0-2, 4 are shared by certainty and random" in text
     assert "rows are in order of name" in text
@@ -235,11 +237,11 @@ def test_invalid_verdicts_count_for_nothing_and_are_shown(write: Write, tmp_path
 
 
 def test_what_is_missing_is_null_and_never_ranked(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "xxxx")
-    write("random", 0, "llll")
+    for strategy, outcomes in (("certainty", "xxxx"), ("entropy", "wlll"), ("random", "wwwl")):
+        write(strategy, 0, outcomes)
     rows = rows_of(tmp_path)
     assert rows["certainty"]["curve"][-1]["win_rate"]["mean"] is None
-    assert list(rows) == ["certainty", "random"]  # by name: a missing rate has no place above or below 0
+    assert list(rows) == ["certainty", "entropy", "random"]  # by name: a missing rate has no place above or below
     line = call(tmp_path, "--no-figures").stdout.splitlines()[3]
     assert line.split()[:3] == ["certainty", "0", "-"]
 

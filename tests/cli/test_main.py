@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from apl_bench.cli.main import COMMANDS, main
 from apl_bench.judging import MissingJudgment
@@ -57,7 +57,7 @@ def test_an_unknown_command_is_answered_with_the_nearest() -> None:
     ("error", "code", "text"),
     [
         (SpecError("loop.budget is 3;\nexpected\x1b 64"), 2, "error: loop.budget is 3;\nexpected 64\n"),
-        (MissingJudgment("key", "no judgment"), 4, "error: "),
+        (MissingJudgment({"model": "oracle"}, 3, None), 4, "error: no recorded judgment for 3 comparisons"),
         (PermissionError(13, "Permission denied", "runs"), 1, "error: [Errno 13] Permission denied: 'runs'\n"),
     ],
 )
@@ -78,7 +78,7 @@ def test_what_nobody_foresaw_shows_its_traceback_without_escapes(monkeypatch: py
     assert "\x1b" not in done.stderr
 
 
-def fail_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> "click.testing.Result":
+def fail_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Result:
     @click.command()
     def fail() -> None:
         raise error

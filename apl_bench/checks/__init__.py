@@ -1,0 +1,11 @@
+"""The conformance kit: what is wrong with a strategy, an oracle or a task, before a label is paid for.
+
+Needs no model, no network and no data: plugins are tried on toy policies whose every number has a closed form.
+"""
+
+from apl_bench.checks.findings import Finding
+from apl_bench.checks.oracles import check_oracle
+from apl_bench.checks.strategies import check_strategy
+from apl_bench.checks.tasks import check_task
+
+__all__ = ["Finding", "check_oracle", "check_strategy", "check_task"]

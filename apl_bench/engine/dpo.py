@@ -1,0 +1,129 @@
+"""Direct preference optimisation: equation 4, its gradient in micro-batches, and the updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from apl_bench.engine.network import Network
+from apl_bench.engine.scoring import Batch, Sequences, batch_logp
+from apl_bench.objective import implicit_reward
+from apl_bench.randomness import StreamName, stream
+from apl_bench.spec import TrainingSpec
+from apl_bench.types import TrainingReport
+
+TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}  # padded tokens whose activations are held at a time
+LOGITS_BUDGET = 1 << 26  # entries of the head's buffer: 256 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPairs:
+    """n labelled pairs as token ids, with the reference's log-probabilities, shape (n,), nats."""
+
+    prompts: Sequence[tuple[int, ...]]
+    chosen: Sequence[tuple[int, ...]]
+    rejected: Sequence[tuple[int, ...]]
+    reference_chosen: np.ndarray
+    reference_rejected: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all prompts and completions, a prompt counted with each of its two."""
+        prompts = 2 * sum(map(len, self.prompts))
+        return prompts + sum(map(len, self.chosen)) + sum(map(len, self.rejected))
+
+    def take(self, rows: Sequence[int]) -> TokenPairs:
+        """These pairs, in this order."""
+        index = list(rows)
+        sides = (self.prompts, self.chosen, self.rejected)
+        prompts, chosen, rejected = ([side[row] for row in index] for side in sides)
+        return TokenPairs(prompts, chosen, rejected, self.reference_chosen[index], self.reference_rejected[index])
+
+    @property
+    def sequences(self) -> Sequences:
+        """2n sequences: the chosen ones, then the rejected ones."""
+        return Sequences([*self.prompts, *self.prompts], [*self.chosen, *self.rejected])
+
+    def lengths(self, limit: int) -> list[int]:
+        """The padded length of each pair: of the longer of its two sequences."""
+        lengths = self.sequences.lengths(limit)
+        return [max(pair) for pair in zip(lengths[: len(self)], lengths[len(self) :], strict=True)]
+
+
+def train(network: Network, pairs: TokenPairs, training: TrainingSpec, name: StreamName) -> TrainingReport:
+    """Minimise the DPO loss over `pairs` by Adam, changing the network's weights.
+
+    Each epoch's order is drawn from the stream (*name, "epoch", epoch); the last mini-batch may be smaller.
+    Raises FloatingPointError where a gradient is not finite.
+    """
+    weights = list(network.parameters.values())
+    optimizer = torch.optim.Adam(
+        weights,
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        fused=True,
+    )
+    epoch_losses, num_updates = [], 0
+    for epoch in range(training.epochs):
+        order = stream(*name, "epoch", epoch).permutation(len(pairs)).tolist()
+        total = 0.0
+        for start in range(0, len(pairs), training.batch_size):
+            batch = pairs.take(order[start : start + training.batch_size])
+            total += update(network, batch, training, optimizer) * len(batch)
+            num_updates += 1
+        epoch_losses.append(total / len(pairs))
+    optimizer.zero_grad()
+    return TrainingReport(tuple(epoch_losses), num_updates, pairs.num_tokens * training.epochs)
+
+
+def update(network: Network, pairs: TokenPairs, training: TrainingSpec, optimizer: torch.optim.Optimizer) -> float:
+    """One update on one mini-batch, its gradient clipped in norm; the mini-batch's loss before it."""
+    optimizer.zero_grad()
+    loss = accumulate_gradient(network, pairs, training.beta)
+    weights = optimizer.param_groups[0]["params"]
+    norm = torch.nn.utils.clip_grad_norm_(weights, training.max_grad_norm)
+    if not torch.isfinite(norm):
+        raise FloatingPointError(f"the gradient's norm is {norm.item()} (loss {loss}); lower training.learning_rate")
+    optimizer.step()
+    return loss
+
+
+def accumulate_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
+    """Add the gradient of the mean DPO loss over `pairs` to the weights' gradients, in micro-batches; the loss."""
+    total = torch.zeros((), dtype=torch.float64, device=network.device)
+    for rows in micro_batches(pairs, network):
+        part = pairs.take(rows)
+        loss = pair_losses(network, part, beta).sum() / len(pairs)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return float(total)
+
+
+def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tensor:
+    """-log sigmoid(r_w - r_l) of each pair, equation 4, shape (n,); chosen and rejected share one forward pass."""
+    length = max(pairs.lengths(network.max_length))
+    policy = batch_logp(network, Batch.of(pairs.sequences, length, network.device))
+    reference = np.concatenate([pairs.reference_chosen, pairs.reference_rejected])
+    reward = implicit_reward(policy, torch.from_numpy(reference).to(network.device), beta)
+    chosen, rejected = reward.split(len(pairs))
+    return torch.nn.functional.softplus(rejected - chosen)
+
+
+def micro_batches(pairs: TokenPairs, network: Network) -> Iterator[list[int]]:
+    """The pairs, shortest first, in runs that stay within the token budget and the head's buffer."""
+    lengths = pairs.lengths(network.max_length)
+    budget = min(TOKEN_BUDGET[network.device.type], LOGITS_BUDGET // network.vocab_size)
+    run: list[int] = []
+    for row in sorted(range(len(pairs)), key=lambda row: lengths[row]):
+        if run and 2 * (len(run) + 1) * lengths[row] > budget:
+            yield run
+            run = []
+        run.append(row)
+    yield run

@@ -1,0 +1,173 @@
+"""The engine of the harness: any transformers causal language model, on a CPU or a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from apl_bench.engine import dpo, sampling, scoring
+from apl_bench.engine.memory import keep_freed_memory
+from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model
+from apl_bench.engine.network import Network
+from apl_bench.engine.weights import checksum, load_weights, save_weights
+from apl_bench.protocols import Policy
+from apl_bench.spec import PolicySpec, TrainingSpec
+from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, SpecError, TrainingReport
+
+
+class HuggingFacePolicy:
+    """A causal language model as it stands now, with its tokenizer and the tokens that end a completion."""
+
+    def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.eos_ids = eos
+
+    def sample(self, requests: Sequence[SampleRequest], temperature: float) -> list[Sample]:
+        """One completion for each request, with its log-probability at temperature 1 from the same pass.
+
+        A finished completion's tokens include the EOS that ended it, its text does not. Raises SpecError where the
+        temperature is not above 0, or prompt and completion may not fit into the model.
+        """
+        if not temperature > 0:
+            raise SpecError(f"the temperature is {temperature!r}; expected a number above 0")
+        draws = [self._draw(request) for request in requests]
+        drawn = sampling.sample(self.network, draws, sampling.Settings(temperature, self.eos_ids))
+        return [self._sample(draw.prompt, result) for draw, result in zip(draws, drawn, strict=True)]
+
+    def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
+        """log p(completion | prompt) at temperature 1, shape (n,), nats; SpecError where one is too long."""
+        encoded = [self.tokenizer.encode_prompt(prompt.text) for prompt in prompts]
+        for prompt, tokens, completion in zip(prompts, encoded, completions, strict=True):
+            self._require_fit(prompt, len(tokens), len(completion.token_ids))
+        token_ids = [completion.token_ids for completion in completions]
+        return scoring.logp(self.network, scoring.Sequences(encoded, token_ids))
+
+    def _draw(self, request: SampleRequest) -> sampling.Draw:
+        tokens, bounds = self.tokenizer.encode_prompt(request.prompt.text), request.bounds
+        if not 0 <= bounds.min_new_tokens <= bounds.max_new_tokens or bounds.max_new_tokens < 1:
+            raise SpecError(
+                f"{bounds} for prompt {request.prompt.id!r}; expected 0 <= minimum <= maximum, and maximum >= 1"
+            )
+        self._require_fit(request.prompt, len(tokens), bounds.max_new_tokens)
+        return sampling.Draw(tokens, bounds, request.stream)
+
+    def _require_fit(self, prompt: Prompt, num_prompt: int, num_new: int) -> None:
+        limit = self.network.max_length
+        if num_prompt + num_new > limit:
+            raise SpecError(f"prompt {prompt.id!r} has {num_prompt} tokens and its completion up to {num_new}; the "
+                            f"model takes {limit} in all. Shorten the task's prompts or completions")  # fmt: skip
+
+    def _sample(self, prompt: tuple[int, ...], drawn: sampling.Drawn) -> Sample:
+        text = self.tokenizer.continuation(prompt, drawn.tokens[:-1] if drawn.finished else drawn.tokens)
+        return Sample(Completion(text, drawn.tokens, drawn.finished), drawn.logp)
+
+
+class ReferencePolicy(HuggingFacePolicy):
+    """theta_0: it never changes, so the log-probability of a completion is computed once in a run."""
+
+    def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
+        super().__init__(network, tokenizer, eos)
+        self._known: dict[tuple[str, tuple[int, ...]], float] = {}
+
+    def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
+        """See HuggingFacePolicy.logp; only completions not met before go through the model."""
+        keys = [(prompt.text, completion.token_ids) for prompt, completion in zip(prompts, completions, strict=True)]
+        unseen = list({key: row for row, key in enumerate(keys) if key not in self._known}.values())
+        if unseen:
+            values = super().logp([prompts[row] for row in unseen], [completions[row] for row in unseen])
+            self._known.update(zip((keys[row] for row in unseen), values.tolist(), strict=True))
+        return np.array([self._known[key] for key in keys])
+
+
+class HuggingFaceEngine:
+    """Owns theta_0 and makes policies from it. theta_0 is never changed; every other policy has weights of its own."""
+
+    def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
+        network.check()
+        self._reference = ReferencePolicy(network, tokenizer, eos)
+
+    def reference(self) -> ReferencePolicy:
+        """theta_0."""
+        return self._reference
+
+    def finetune(
+        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+    ) -> tuple[HuggingFacePolicy, TrainingReport]:
+        """A new policy: DPO (equation 4) from `start`, which stays as it is, on `preferences`.
+
+        Without preferences it is `start` itself. Raises FloatingPointError where training diverges.
+        """
+        policy = self._own(start)
+        if not preferences:
+            return policy, TrainingReport((), 0, 0)
+        pairs = self._token_pairs(preferences)
+        network = policy.network.copy()
+        report = dpo.train(network, pairs, training, stream)
+        return self._policy(network), report
+
+    def save(self, policy: Policy, path: Path) -> None:
+        """Write the policy's weights (safetensors), atomically."""
+        save_weights(self._own(policy).network.parameters, path)
+
+    def load(self, path: Path) -> HuggingFacePolicy:
+        """The policy whose weights `save` wrote; SpecError where they are missing or another model's."""
+        network = self._reference.network.copy()
+        load_weights(network.parameters, path)
+        return self._policy(network)
+
+    def identity(self) -> Mapping[str, JSON]:
+        """Checksums of theta_0 and its tokenizer, and what else can change a number."""
+        network = self._reference.network
+        return {
+            "architecture": type(network.model).__name__,
+            "weights_sha256": checksum(network.parameters),
+            "tokenizer_sha256": self._reference.tokenizer.checksum(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "device": _device_name(network.device),
+            "dtype": "bfloat16" if network.mixed else "float32",
+            "num_threads": torch.get_num_threads(),
+        }
+
+    def _policy(self, network: Network) -> HuggingFacePolicy:
+        return HuggingFacePolicy(network, self._reference.tokenizer, self._reference.eos_ids)
+
+    def _token_pairs(self, preferences: Sequence[Preference]) -> dpo.TokenPairs:
+        prompts = [preference.prompt for preference in preferences]
+        chosen = [preference.chosen for preference in preferences]
+        rejected = [preference.rejected for preference in preferences]
+        reference = self._reference.logp([*prompts, *prompts], [*chosen, *rejected])
+        return dpo.TokenPairs(
+            [self._reference.tokenizer.encode_prompt(prompt.text) for prompt in prompts],
+            [completion.token_ids for completion in chosen],
+            [completion.token_ids for completion in rejected],
+            reference[: len(prompts)],
+            reference[len(prompts) :],
+        )
+
+    @staticmethod
+    def _own(policy: Policy) -> HuggingFacePolicy:
+        if not isinstance(policy, HuggingFacePolicy):
+            raise TypeError(f"the policy is a {type(policy).__name__}; expected one that this engine made")
+        return policy
+
+
+def load_engine(policy: PolicySpec) -> HuggingFaceEngine:
+    """The engine for the spec's policy, on the CUDA device where there is one, else on the CPU.
+
+    Sets the process's number of CPU threads and allocator. Raises SpecError where the model is not to be had.
+    """
+    torch.set_num_threads(policy.num_threads)
+    keep_freed_memory()
+    model, tokenizer = load_model(policy)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return HuggingFaceEngine(Network(model, policy.dtype == "bfloat16"), tokenizer, eos_ids(model, tokenizer))
+
+
+def _device_name(device: torch.device) -> str:
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)

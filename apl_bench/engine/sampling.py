@@ -1,0 +1,195 @@
+"""The sampling loop: each token is the inverse CDF of its distribution at a uniform number from the request's stream.
+
+Letters: R rows of a batch, L padded prompt length, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
+from apl_bench.engine.cache import spread
+from apl_bench.engine.network import Network
+from apl_bench.randomness import uniforms
+from apl_bench.types import LengthBounds
+
+TOKEN_BUDGET = {"cpu": 10240, "cuda": 131072}  # positions of keys and values held at a time
+COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One completion to draw: the prompt's tokens, how long it may get, and the name of its random numbers."""
+
+    prompt: tuple[int, ...]
+    bounds: LengthBounds
+    stream: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A completion's tokens (the EOS that ended it included) and their log-probability at temperature 1, nats."""
+
+    tokens: tuple[int, ...]
+    finished: bool
+    logp: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The temperature, and the tokens that end a completion."""
+
+    temperature: float
+    eos_ids: tuple[int, ...]
+
+
+@torch.inference_mode()
+def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[Drawn]:
+    """One completion for each draw, in order.
+
+    On a CPU a completion does not depend on the other draws or their order. Prompts with and without left padding are
+    never mixed in a batch: the two go through different attention kernels.
+    """
+    drawn: dict[int, Drawn] = {}
+    lengths = [padded_length(len(draw.prompt), network.max_length) for draw in draws]
+    keys = [(length, length - len(draw.prompt) > 0) for length, draw in zip(lengths, draws, strict=True)]
+    for group in group_by(keys):
+        longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
+        capacity = lengths[group[0]] + draws[longest_first[0]].bounds.max_new_tokens
+        for places in split_evenly(longest_first, TOKEN_BUDGET[network.device.type] // capacity):
+            batch = fill_up(places, min_rows(torch.get_num_threads()))
+            results = _Loop(network, [draws[place] for place in batch], settings).run(lengths[group[0]])
+            drawn.update(zip(places, results, strict=False))
+    return [drawn[index] for index in range(len(draws))]
+
+
+@torch.inference_mode()
+def inverse_cdf(scores_RV: Tensor, uniform_R: Tensor) -> Tensor:
+    """The first token at which the cumulative softmax of the scores exceeds the uniform number, shape (R,).
+
+    A token of score -inf is never drawn, whatever the rounding.
+    """
+    weights = torch.exp(scores_RV - scores_RV.amax(dim=1, keepdim=True))
+    cdf = weights.cumsum(dim=1, dtype=torch.float64)
+    total = cdf[:, -1:]
+    threshold = torch.minimum(uniform_R[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cdf, threshold, right=True)[:, 0]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What the model knows of the rows still in the batch; `draw_R` says which draw each belongs to."""
+
+    draw_R: Tensor
+    hidden_RD: Tensor
+    position_R: Tensor
+    mask_RL: Tensor | None
+    cache: DynamicCache
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop all other rows."""
+        self.draw_R, self.hidden_RD, self.position_R = self.draw_R[rows], self.hidden_RD[rows], self.position_R[rows]
+        self.mask_RL = None if self.mask_RL is None else self.mask_RL[rows]
+        self.cache.batch_select_indices(rows)
+
+
+def _prefill(network: Network, prompts: Sequence[tuple[int, ...]], length: int, num_steps: int) -> _Rows:
+    """Run each different prompt once, left-padded to `length`, then give every draw a row of its own."""
+    place = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
+    different = fill_up(list(place), -(-min_rows(torch.get_num_threads()) // length))
+    rows_R = torch.tensor([place[prompt] for prompt in prompts], device=network.device)
+    size = torch.tensor([len(prompt) for prompt in different], device=network.device)
+    mask = torch.arange(length, device=network.device) >= length - size[:, None]
+    ids = np.array([(0,) * (length - len(prompt)) + prompt for prompt in different])
+    is_padded = length > len(different[0])
+    cache = DynamicCache(config=network.model.config)
+    hidden = network.hidden(
+        torch.from_numpy(ids).to(network.device),
+        attention_mask=mask.long() if is_padded else None,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+    )
+    spread(cache, rows_R, length + num_steps)
+    mask_RL = mask[rows_R].long() if is_padded else None
+    return _Rows(torch.arange(len(rows_R), device=network.device), hidden[rows_R, -1], size[rows_R], mask_RL, cache)
+
+
+class _Loop:
+    """A batch of draws, longest first. Rows that are done run on until they are dropped; what they draw is not used."""
+
+    def __init__(self, network: Network, draws: Sequence[Draw], settings: Settings) -> None:
+        self._network, self._draws, self._settings = network, draws, settings
+        self._num_steps = draws[0].bounds.max_new_tokens
+        uniform = torch.from_numpy(uniforms([draw.stream for draw in draws], self._num_steps))
+        bounds = [(draw.bounds.min_new_tokens, draw.bounds.max_new_tokens) for draw in draws]
+        self._uniform, self._bounds = uniform.to(network.device), torch.tensor(bounds, device=network.device)
+        self._eos = torch.tensor(settings.eos_ids, dtype=torch.int64, device=network.device)
+        self._tokens = torch.zeros((len(draws), self._num_steps), dtype=torch.int64, device=network.device)
+        self._logps = torch.zeros((len(draws), self._num_steps), dtype=torch.float64, device=network.device)
+        self._length = torch.zeros(len(draws), dtype=torch.int64, device=network.device)
+
+    def run(self, padded_length: int) -> list[Drawn]:
+        """What each draw came to, in order."""
+        rows = _prefill(self._network, [draw.prompt for draw in self._draws], padded_length, self._num_steps)
+        for step in range(self._num_steps):
+            self._draw(rows, step)
+            if step + 1 == self._num_steps or not self._drop(rows):
+                break
+            self._advance(rows, step)
+        return self._results()
+
+    def _draw(self, rows: _Rows, step: int) -> None:
+        """Draw each row's next token, and note the rows that it ends."""
+        logits = self._network.head.logits(rows.hidden_RD)
+        tokens = inverse_cdf(self._scores(logits, rows, step), self._uniform[rows.draw_R, step])
+        logps = logits.gather(1, tokens[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
+        self._tokens[rows.draw_R, step] = tokens
+        self._logps[rows.draw_R, step] = logps.double()
+        ends = torch.isin(tokens, self._eos) | (self._bounds[rows.draw_R, 1] <= step + 1)
+        ended = rows.draw_R[ends & (self._length[rows.draw_R] == 0)]
+        self._length[ended] = step + 1
+
+    def _scores(self, logits: Tensor, rows: _Rows, step: int) -> Tensor:
+        """Logits at the temperature, with EOS out of reach of rows that would get too short."""
+        scores = logits / self._settings.temperature
+        too_short = self._bounds[rows.draw_R, 0] > step + 1
+        scores[:, self._eos] = scores[:, self._eos].masked_fill(too_short[:, None], -torch.inf)
+        return scores
+
+    def _drop(self, rows: _Rows) -> bool:
+        """Drop rows that are done where that is free (they come last) or many are; False when all are done."""
+        alive = self._length[rows.draw_R] == 0
+        num_alive, num_rows = int(alive.sum()), len(alive)
+        if num_alive == 0:
+            return False
+        num_kept = max(num_alive, min(num_rows, min_rows(torch.get_num_threads())))
+        come_first = bool(alive[:num_alive].all())
+        if num_kept < num_rows and (come_first or num_alive < COMPACT_BELOW * num_rows):
+            rows.keep(torch.argsort(alive, descending=True, stable=True)[:num_kept])
+        return True
+
+    def _advance(self, rows: _Rows, step: int) -> None:
+        """Feed the tokens just drawn."""
+        if rows.mask_RL is not None:
+            rows.mask_RL = torch.nn.functional.pad(rows.mask_RL, (0, 1), value=1)
+        hidden = self._network.hidden(
+            self._tokens[rows.draw_R, step, None],
+            attention_mask=rows.mask_RL,
+            position_ids=rows.position_R[:, None].clamp(max=self._network.max_length - 1),
+            past_key_values=rows.cache,
+        )
+        rows.hidden_RD, rows.position_R = hidden[:, -1], rows.position_R + 1
+
+    def _results(self) -> list[Drawn]:
+        arrays = zip(self._tokens.tolist(), self._logps.cpu().numpy(), self._length.tolist(), strict=True)
+        results = []
+        for tokens, logps, length in arrays:
+            finished = tokens[length - 1] in self._settings.eos_ids
+            results.append(Drawn(tuple(tokens[:length]), finished, float(logps[:length].sum())))
+        return results

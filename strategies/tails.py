@@ -1,0 +1,25 @@
+"""`tails`: both the surest and the least sure (an arm of the paper's released code)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from apl_bench.pool import CandidatePool
+from apl_bench.protocols import Strategy
+from apl_bench.selection import best, median_distance
+from apl_bench.types import Acquisition
+
+
+class Tails(Strategy):
+    """The M/2 smallest and the M/2 largest |margin| (of an odd M, one more of the largest).
+
+    The score is the distance from the median, in places.
+    """
+
+    summary: ClassVar[str] = "margins from both ends of their order"
+
+    def select(self, pool: CandidatePool, num_pairs: int, rng: np.random.Generator) -> Acquisition:
+        pairs = pool.all_pairs
+        return best(pairs, median_distance(np.abs(pool.margin(pairs)), rng), num_pairs, rng)

@@ -1,0 +1,179 @@
+"""A record as a line: what is written is read back, and nothing else is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apl_bench.judgments.keys import RequestError
+from apl_bench.judgments.record import MAX_DEPTH, MAX_LINE_BYTES, OUTCOMES, Record, RecordError
+from apl_bench.types import JSON, Reply
+
+REQUEST: dict[str, JSON] = {"model": "m", "texts": ["a good film", "a bad film"], "repeat": 0}
+REPLY = Reply("Preferred: A", "m-2", "ok", "stop", "r-1", {"input_tokens": 7}, 0.25)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+replies = st.builds(
+    Reply,
+    raw=texts,
+    model=texts,
+    outcome=st.sampled_from(OUTCOMES),
+    finish_reason=st.none() | texts,
+    response_id=st.none() | texts,
+    usage=st.dictionaries(texts, st.integers(0, 2**53 - 1), max_size=3),
+    latency_s=st.none() | st.floats(0, 1e300),
+)
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    """The record's object, changed and sealed again: what a forger could make."""
+    value = json.loads(Record.of(REQUEST, REPLY).to_line()) | changes
+    body = {name: item for name, item in value.items() if name != "sha256"}
+    return body | {"sha256": hashlib.sha256(rfc8785.dumps(body)).hexdigest()}
+
+
+def line(**changes: Any) -> bytes:
+    return rfc8785.dumps(table(**changes))
+
+
+def test_a_line_by_hand() -> None:
+    request = '{"k":"oracle-key/1","kind":"pairwise","model":"m","repeat":0,"texts":["a good film","a bad film"]}'
+    reply = ('{"finish_reason":"stop","latency_s":0.25,"model":"m-2","outcome":"ok","raw":"Preferred: A",'
+             '"response_id":"r-1","usage":{"input_tokens":7}}')  # fmt: skip
+    key = hashlib.sha256(request.encode()).hexdigest()
+    body = f'{{"key":"{key}","record":"oracle-record/1","reply":{reply},"request":{request}'
+    seal = hashlib.sha256((body + "}").encode()).hexdigest()
+    assert Record.of(REQUEST, REPLY).to_line() == f'{body},"sha256":"{seal}"}}\n'.encode()
+
+
+@given(st.dictionaries(texts.filter(lambda name: name not in ("k", "kind")), st.floats(-1e25, 1e25) | texts), replies)
+def test_what_is_written_is_read(request: dict[str, Any], reply: Reply) -> None:
+    record = Record.of(request, reply)
+    written = record.to_line()
+    assert Record.from_line(written) == record == Record.from_line(written[:-1])
+    assert written.count(b"\n") == 1
+    assert record.reply == reply
+
+
+def test_no_byte_can_change() -> None:
+    whole = Record.of(REQUEST, REPLY).to_line()[:-1]
+    for place in range(len(whole)):
+        for byte in (whole[place] ^ 1, whole[place] ^ 0x80):
+            with pytest.raises(RecordError):
+                Record.from_line(whole[:place] + bytes([byte]) + whole[place + 1 :])
+
+
+def test_no_part_of_a_line_is_a_line() -> None:
+    whole = Record.of(REQUEST, REPLY).to_line()[:-1]
+    for end in range(len(whole)):
+        with pytest.raises(RecordError):
+            Record.from_line(whole[:end])
+
+
+def test_a_changed_reply_does_not_pass_for_the_recorded_one() -> None:
+    forged = Record.of(REQUEST, REPLY).to_line().replace(b"Preferred: A", b"Preferred: B")
+    with pytest.raises(RecordError, match="changed after it was written"):
+        Record.from_line(forged)
+
+
+def test_a_key_that_is_not_of_the_request_does_not_pass() -> None:
+    other = Record.of({**REQUEST, "repeat": 1}, REPLY)
+    with pytest.raises(RecordError, match="not that of its request"):
+        Record.from_line(line(key=other.key))
+    with pytest.raises(RecordError, match=r"use Record\.of"):
+        Record(other.key, REQUEST, REPLY).to_line()
+
+
+def test_a_key_twice_does_not_pass() -> None:
+    twice = line()[:-1] + b',"sha256":"' + table()["sha256"].encode() + b'"}'
+    with pytest.raises(RecordError, match="canonical form"):
+        Record.from_line(twice)
+
+
+@pytest.mark.parametrize(
+    "spelt_otherwise", [json.dumps(table()).encode(), line() + b" ", line().replace(b"0.25", b"2.5e-1")]
+)
+def test_only_the_canonical_spelling_passes(spelt_otherwise: bytes) -> None:
+    with pytest.raises(RecordError, match="canonical form"):
+        Record.from_line(spelt_otherwise)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"extra": 1},
+        {"record": "oracle-record/2"},
+        {"key": 7},
+        {"key": "0" * 63},
+        {"request": []},
+        {"request": {"model": "m"}},
+        {"request": {"k": "oracle-key/2", "kind": "pairwise"}},
+        {"reply": "A"},
+        {"reply": {"raw": "A"}},
+        {"sha256": None},
+    ],
+)
+def test_fields_are_what_they_must_be(changes: dict[str, Any]) -> None:
+    sealed = table(**changes) | ({"sha256": None} if "sha256" in changes else {})
+    with pytest.raises(RecordError):
+        Record.from_line(rfc8785.dumps(sealed))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("raw", 1),
+        ("raw", None),
+        ("model", None),
+        ("outcome", "transport error"),
+        ("finish_reason", 1),
+        ("response_id", False),
+        ("usage", {"tokens": 1.5}),
+        ("usage", {"tokens": True}),
+        ("usage", {"tokens": -1}),
+        ("usage", []),
+        ("latency_s", "1"),
+        ("latency_s", -1),
+        ("latency_s", True),
+        ("unknown", 1),
+    ],
+)
+def test_a_mistyped_reply_is_neither_written_nor_read(name: str, value: Any) -> None:
+    with pytest.raises(RecordError, match=f"{name}"):
+        Record.from_line(line(reply=table()["reply"] | {name: value}))
+    if name not in ("unknown", "usage"):
+        with pytest.raises(RecordError, match=f"reply.{name} is .*expected"):
+            Record.of(REQUEST, Reply(**{"raw": "A", "model": "m", name: value}))
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999", b"9" * 5000, b"01", b"-0"])
+def test_numbers_that_are_not_canonical_json_do_not_pass(number: bytes) -> None:
+    with pytest.raises(RecordError):
+        Record.from_line(line().replace(b"0.25", number))
+
+
+@pytest.mark.parametrize("junk", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"\x80\x04.", b'"' + b"\x00" * 9 + b'"'])
+def test_junk_is_no_record(junk: bytes) -> None:
+    with pytest.raises(RecordError):
+        Record.from_line(junk)
+
+
+def test_size_and_depth_are_limited() -> None:
+    with pytest.raises(RecordError, match="bytes"):
+        Record.of({"text": "x" * MAX_LINE_BYTES}, REPLY).to_line()
+    with pytest.raises(RecordError, match="more than"):
+        Record.from_line(b" " * (MAX_LINE_BYTES + 1))
+    for depth in (MAX_DEPTH, 100_000):
+        with pytest.raises(RecordError, match=r"deep|JSON"):
+            Record.from_line(line().replace(b"0.25", b"[" * depth + b"]" * depth))
+
+
+def test_nan_in_a_request_is_refused_before_it_is_recorded() -> None:
+    with pytest.raises(RequestError, match=r"\$\.temperature is nan"):
+        Record.of({"temperature": float("nan")}, REPLY)
