@@ -66,7 +66,7 @@ def prompt_pool(
         beta=spec.training.beta,
     )
     models = Models(theta, theta_0, sampler)
-    return PromptPool(prompts, models, settings, experiment.materials.task.bounds, experiment.reference_logps, labelled)
+    return PromptPool(prompts, models, settings, experiment.materials.task.bounds, labelled)
 
 
 def refuse_invalid(acquisition: Acquisition, pool: CandidatePool, num_pairs: int, name: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from apl_bench.acquisition import Step
 from apl_bench.experiment import Experiment
-from apl_bench.pool import Meter
 from apl_bench.protocols import Policy
 from apl_bench.records import completion_row, judged_row
 from apl_bench.types import Completion, Pair, Prompt, Sample, SampleRequest
@@ -25,15 +24,21 @@ class Evaluation:
         """Judge theta's completions against the opponent's: rows for the record, and the judgments behind them."""
         samples = self._draw(theta, 0)
         ours = [sample.completion for sample in samples]
-        reference_logp = self._experiment.reference_logps(self._prompts, ours, Meter())
         pairs = [Pair(*sides) for sides in zip(self._prompts, ours, self._opponents, strict=True)]
         with self._experiment.materials.clock.stage("oracle"):
             judged = self._experiment.judge.judge(pairs)
         rows: list[dict[str, Any]] = [{"kind": "waypoint", "num_labels": num_labels}]
-        for sample, logp, item in zip(samples, reference_logp.tolist(), judged, strict=True):
+        for sample, logp, item in zip(samples, self._reference_logps(ours), judged, strict=True):
             logps = {"policy_logp": sample.logp, "reference_logp": logp}
             rows.append({"kind": "comparison", **pair_row(item.pair), **logps, **judged_row(item)})
         return Step([*rows, *self._human_rows(theta)], judged)
+
+    def _reference_logps(self, completions: Sequence[Completion]) -> list[float | None]:
+        """log p_theta0 of the probes' completions, for KL; None for the other prompts."""
+        num = self._experiment.spec.evaluation.num_probe_prompts
+        reference = self._experiment.materials.engine.reference()
+        logps = reference.logp(self._prompts[:num], completions[:num]).tolist()
+        return [*logps, *[None] * (len(completions) - num)]
 
     @cached_property
     def _opponents(self) -> list[Completion]:
@@ -49,7 +54,7 @@ class Evaluation:
 
     def _human_rows(self, theta: Policy) -> Iterator[dict[str, Any]]:
         """Log-probability of what people wrote after the same prompts: does the policy still model language?"""
-        num = self._experiment.spec.evaluation.num_capability_prompts
+        num = self._experiment.spec.evaluation.num_probe_prompts
         prompts = [prompt for prompt in self._prompts[:num] if prompt.human_completion]
         encode = theta.tokenizer.encode
         humans = [_human(prompt, encode(prompt.human_completion or "")) for prompt in prompts]

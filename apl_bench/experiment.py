@@ -12,7 +12,6 @@ from apl_bench import __version__
 from apl_bench.clock import Clock, TimedEngine
 from apl_bench.judging import Judging, Mode
 from apl_bench.judgments.ledger import Ledger
-from apl_bench.pool import ReferenceLogps
 from apl_bench.protocols import Engine, Oracle, Strategy, Task
 from apl_bench.registry import ORACLES, STRATEGIES, TASKS
 from apl_bench.spec import RunSpec, require
@@ -32,14 +31,13 @@ class Materials:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run's parts. `reference_logps` is the cache that makes theta_0 score each completion once."""
+    """One run's parts."""
 
     spec: RunSpec
     materials: Materials
     strategy: Strategy
     oracle: Judging
     judge: Judging
-    reference_logps: ReferenceLogps
 
     @property
     def oversample(self) -> int:
@@ -90,7 +88,7 @@ def build(spec: RunSpec, materials: Materials, ledger: Ledger, mode: Mode) -> Ex
         Judging(_oracle(plugin.name, plugin.params), ledger, mode, spec.judging.order)
         for plugin in (spec.oracle, spec.judge)
     ]
-    experiment = Experiment(spec, materials, strategy, *judges, ReferenceLogps(materials.engine.reference()))
+    experiment = Experiment(spec, materials, strategy, *judges)
     num_drawn, num_train = experiment.num_drawn, len(materials.train)
     if num_drawn > num_train:
         raise SpecError(f"a step draws {num_drawn} prompts and the task has {num_train}; lower loop.prompts_per_step")

@@ -54,26 +54,6 @@ class PoolSettings:
     beta: float
 
 
-class ReferenceLogps:
-    """log p_theta0 of every completion met in a run, computed once each."""
-
-    def __init__(self, reference: Policy) -> None:
-        self._reference = reference
-        self._known: dict[tuple[str, tuple[int, ...]], float] = {}
-
-    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Completion], meter: Meter) -> np.ndarray:
-        """Shape (n,), nats; what is missing is computed in one call, in the order given."""
-        keys = [(prompt.id, completion.token_ids) for prompt, completion in zip(prompts, completions, strict=True)]
-        missing = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._known}
-        if missing:
-            rows = sorted(missing.values())
-            unseen = [completions[row] for row in rows]
-            values = self._reference.logp([prompts[row] for row in rows], unseen)
-            meter.scored(unseen)
-            self._known.update(zip([keys[row] for row in rows], values.tolist(), strict=True))
-        return np.array([self._known[key] for key in keys])
-
-
 @dataclass
 class History:
     """What is already labelled, with the features a strategy may want of it; L preferences, oldest first."""
@@ -97,7 +77,6 @@ class PromptPool:
     models: Models
     settings: PoolSettings
     bounds: Callable[[Prompt], LengthBounds]
-    reference_logps: ReferenceLogps
     labelled: Sequence[Preference] = ()
     meter: Meter = field(default_factory=Meter)
 
@@ -117,20 +96,22 @@ class PromptPool:
         return History(self.labelled, self)
 
     def reward(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
-        """Implicit reward of any completions under theta_t (equation 5), shape (n,), nats."""
-        if not completions:
-            return np.empty(0)
-        self.meter.scored(completions)
+        """Implicit reward of any completions under theta_t (equation 5), shape (n,), nats.
+
+        While theta_t is theta_0 (step 1) every reward is 0 and nothing is scored.
+        """
+        if not completions or self.models.policy is self.models.reference:
+            return np.zeros(len(completions))
         policy_logp = self.models.policy.logp(prompts, completions)
-        reference_logp = self.reference_logps(prompts, completions, self.meter)
+        reference_logp = self.models.reference.logp(prompts, completions)
+        self.meter.scored([*completions, *completions])
         return np.asarray(implicit_reward(policy_logp, reference_logp, self.settings.beta))
 
     def candidates(self, rows: Sequence[int]) -> CandidatePool:
         """The pool of candidates over these rows; features already computed for them are kept."""
         pool = CandidatePool(
-            [self.prompts[row] for row in rows], self.models, self.settings, self.bounds, self.reference_logps,
-            self.labelled, self.meter,
-        )  # fmt: skip
+            [self.prompts[row] for row in rows], self.models, self.settings, self.bounds, self.labelled, self.meter
+        )
         if "entropy_S" in self.__dict__:
             pool.__dict__["entropy_S"] = self.entropy_S[list(rows)]
         return pool

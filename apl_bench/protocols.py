@@ -122,7 +122,7 @@ class Engine(Protocol):
     """Owns weights and device. Policies it returns stay valid until the next `finetune` that starts from them."""
 
     def reference(self) -> Policy:
-        """theta_0."""
+        """theta_0; it computes the log-probability of a completion once in a run."""
 
     def finetune(
         self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]

@@ -129,15 +129,15 @@ class TrainingSpec:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSpec:
-    """How many held-out prompts each waypoint judges, and on how many the perplexity of human text is measured."""
+    """How many held-out prompts each waypoint judges, and on how many of them KL and perplexity are measured."""
 
     num_prompts: int
-    num_capability_prompts: int
+    num_probe_prompts: int
 
     def __post_init__(self) -> None:
         require(self.num_prompts >= 1, "evaluation.num_prompts", self.num_prompts, "at least 1")
-        require(0 <= self.num_capability_prompts <= self.num_prompts, "evaluation.num_capability_prompts",
-                self.num_capability_prompts, f"0 to evaluation.num_prompts = {self.num_prompts}")  # fmt: skip
+        require(0 <= self.num_probe_prompts <= self.num_prompts, "evaluation.num_probe_prompts",
+                self.num_probe_prompts, f"0 to evaluation.num_prompts = {self.num_prompts}")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,19 +40,21 @@ def summarise(
 def summarise_waypoint(num_labels: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts of a waypoint's comparisons, and what stands beside the win rate.
 
-    `kl` is the mean of log p_theta - log p_theta0 over the test completions, nats a completion; `perplexity` that of
-    the human continuations, e to the mean nats a token.
+    `kl` is the mean of log p_theta - log p_theta0 over the probes' test completions, nats a completion; `perplexity`
+    that of the human continuations of the same prompts, e to the mean nats a token.
     """
     comparisons = [row for row in rows if row["kind"] == "comparison"]
     humans = [row for row in rows if row["kind"] == "human"]
     counts = {name: sum(row["verdict"] == verdict for row in comparisons) for name, verdict in _COUNTS.items()}
     valid = len(comparisons) - counts["invalid"]
     texts = [row["policy"]["text"] for row in comparisons]
+    probes = [row for row in comparisons if row["reference_logp"] is not None]
+    log_ratios = [row["policy_logp"] - row["reference_logp"] for row in probes]
     return {
         "num_labels": num_labels,
         **counts,
         "win_rate": (counts["wins"] + counts["ties"] / 2) / valid if valid else None,
-        "kl": fmean(row["policy_logp"] - row["reference_logp"] for row in comparisons),
+        "kl": fmean(log_ratios) if log_ratios else None,
         "mean_length": fmean(len(row["policy"]["token_ids"]) for row in comparisons),
         "repetition": fmean(repetition(text) for text in texts),
         "distinct": len(set(texts)) / len(texts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from apl_bench.clock import Clock
 
 
@@ -27,8 +28,13 @@ def test_a_stage_that_fails_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     clock = Clock()
-    with pytest.raises(RuntimeError), clock.stage("oracle"):
-        now[0] = 2.0
-        raise RuntimeError
+
+    def fail() -> None:
+        with clock.stage("oracle"):
+            now[0] = 2.0
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     now[0] = 3.0
     assert clock.lap() == {"oracle": 2.0, "other": 1.0}

@@ -14,10 +14,10 @@ import pytest
 SETTINGS = (
     "loop.budget=12", "loop.labels_per_step=4", "loop.prompts_per_step=8", "loop.num_entropy_samples=2",
     "loop.waypoints=[0, 4, 12]", "training.epochs=2", "training.batch_size=4", "evaluation.num_prompts=8",
-    "evaluation.num_capability_prompts=4", "policy.num_threads=1",
+    "evaluation.num_probe_prompts=4", "policy.num_threads=1",
 )  # fmt: skip
 
-# What is on disk when the kill falls: at the start, in step 1, in training, between steps, in an evaluation, at the end.
+# What is on disk when the kill falls: at the start, in step 1, in training, between steps, in an evaluation.
 MOMENTS = [
     "spec.json",
     "waypoints/0000.jsonl",

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+
 from apl_bench.records import find_runs, read_jsonl, run_path, write_atomically
 from apl_bench.types import SpecError
-
 from tests.test_spec import toy
 
 

@@ -22,7 +22,7 @@ from apl_bench.types import SpecError
 TINY = (
     "loop.budget=8", "loop.labels_per_step=4", "loop.prompts_per_step=12", "loop.oversample=2",
     "loop.num_entropy_samples=2", "loop.waypoints=[0, 4, 8]", "training.epochs=2", "training.batch_size=4",
-    "evaluation.num_prompts=12", "evaluation.num_capability_prompts=4", "policy.num_threads=1",
+    "evaluation.num_prompts=12", "evaluation.num_probe_prompts=4", "policy.num_threads=1",
 )  # fmt: skip
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from apl_bench.presets import load, names, resolve
 from apl_bench.spec import RunSpec, override
 from apl_bench.types import SpecError
-from hypothesis import given
-from hypothesis import strategies as st
 
 TABLES: dict[str, dict[str, Any]] = {
     "task": {"name": "toy"},
@@ -22,7 +23,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "sampling": {"train_temperature": 0.7, "test_temperature": 0.25},
     "training": {"learning_rate": 1e-4, "beta": 0.2, "batch_size": 4, "epochs": 1, "adam_beta1": 0.9,
                  "adam_beta2": 0.999, "adam_epsilon": 1e-8, "max_grad_norm": 1.0},
-    "evaluation": {"num_prompts": 8, "num_capability_prompts": 0},
+    "evaluation": {"num_prompts": 8, "num_probe_prompts": 0},
     "judging": {"order": "random"},
 }  # fmt: skip
 
@@ -67,7 +68,7 @@ def test_a_spec_comes_back_from_its_own_record() -> None:
         ("sampling.test_temperature=0", "sampling.test_temperature is 0.0; expected a number above 0"),
         ("training.learning_rate=nan", "training.learning_rate is nan; expected a finite number"),
         ("judging.order=coin", "judging.order is 'coin'; expected random or fixed"),
-        ("evaluation.num_capability_prompts=9", "expected 0 to evaluation.num_prompts = 8"),
+        ("evaluation.num_probe_prompts=9", "expected 0 to evaluation.num_prompts = 8"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_was_expected(setting: str, message: str) -> None:

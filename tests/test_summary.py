@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+
 from apl_bench.summary import repetition, summarise_step, summarise_waypoint
 
 

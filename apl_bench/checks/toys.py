@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from apl_bench.pool import CandidatePool, Models, PoolSettings, PromptPool, ReferenceLogps
+from apl_bench.pool import CandidatePool, Models, PoolSettings, PromptPool
 from apl_bench.protocols import Policy, Strategy, Tokenizer
 from apl_bench.randomness import stream
 from apl_bench.types import Completion, LengthBounds, Preference, Prompt, Sample, SampleRequest
@@ -117,7 +117,7 @@ class Scene:
         )
         sampler = self.theta if strategy.samples_from == "policy" else self.theta_0
         models = Models(self.theta, self.theta_0, sampler)
-        return PromptPool(self.prompts, models, settings, _bounds, ReferenceLogps(self.theta_0), self.labelled)
+        return PromptPool(self.prompts, models, settings, _bounds, self.labelled)
 
     def pool(self, strategy: Strategy, step: int = 1) -> CandidatePool:
         """All of the prompts as candidates."""

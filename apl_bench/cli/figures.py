@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from apl_bench.cli.console import safe
 from apl_bench.comparison import BASELINE, Comparison, Row
 
 # Okabe and Ito's palette (2008), told apart under the common colour blindnesses; yellow left out, black kept for random
@@ -21,7 +22,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BASELINE_STYLE = {"color": "#000000", "marker": ".", "linestyle": (0, (4, 2))}
 RIGHT, WRONG = "#0072B2", "#D55E00"
 GREY = "#767676"
-MAX_CURVES = 8
 MAX_STEPS = 6
 MAX_TICKS = 10
 NUM_BINS = 20
@@ -40,7 +40,7 @@ def draw_curves(comparison: Comparison, path: Path) -> list[str]:
         rates = np.array([point.win_rate.mean for point in row.curve])
         errors = np.nan_to_num([point.win_rate.se_two_way for point in row.curve])
         axes.fill_between(labels, rates - errors, rates + errors, color=style["color"], alpha=0.13, linewidth=0)
-        axes.plot(labels, rates, label=row.strategy, linewidth=1.6, markersize=5, **style)
+        axes.plot(labels, rates, linewidth=1.6, markersize=5, **style)
     axes.set(xlabel="labels bought", ylabel="win rate")
     axes.set_title(_title(comparison, shown), fontsize=10, loc="left")
     if len(shown[0].curve) <= MAX_TICKS:
@@ -50,7 +50,7 @@ def draw_curves(comparison: Comparison, path: Path) -> list[str]:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     left_out = [row.strategy for row in comparison.rows if row not in shown]
-    return [f"{path.name} shows {MAX_CURVES} strategies; left out: {', '.join(left_out)}"] if left_out else []
+    return [f"{path.name} shows {len(shown)} strategies; left out: {', '.join(left_out)}"] if left_out else []
 
 
 def draw_acquired(comparison: Comparison, path: Path) -> list[str]:
@@ -60,12 +60,12 @@ def draw_acquired(comparison: Comparison, path: Path) -> list[str]:
     figure = Figure(figsize=(1.2 + 1.7 * len(steps), 0.9 + 1.25 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), len(steps), sharex=True, sharey="row", squeeze=False)
     for row, panels in zip(rows, grid, strict=True):
-        panels[0].set_ylabel(row.strategy, rotation=0, ha="right", va="center", fontsize=9)
+        panels[0].set_ylabel(plain(row.strategy), rotation=0, ha="right", va="center", fontsize=9)
         for step, axes in zip(steps, panels, strict=True):
             _histogram(axes, row.acquired[step])
     for step, axes in zip(steps, grid[0], strict=True):
         axes.set_title(f"step {step + 1}", fontsize=9)
-    figure.suptitle(f"{comparison.name}: what was bought, by step", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(f"{plain(comparison.name)}: what was bought, by step", fontsize=10, x=0.01, ha="left")
     figure.supxlabel(
         "probability that the policy's implicit preference gave to the label  (below 0.5: wrong)", fontsize=9
     )
@@ -77,7 +77,7 @@ def _most_telling(rows: Sequence[Row]) -> list[Row]:
     """As many rows as can be told apart, random among them."""
     baseline = [row for row in rows if row.strategy == BASELINE]
     others = [row for row in rows if row.strategy != BASELINE]
-    kept = [*baseline, *others[: MAX_CURVES - len(baseline)]]
+    kept = [*baseline, *others[: len(COLOURS)]]
     return [row for row in rows if row in kept]
 
 
@@ -93,7 +93,7 @@ def _styles(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _title(comparison: Comparison, rows: Sequence[Row]) -> str:
     counts = {len(row.seeds) for row in rows}
     seeds = f"{min(counts)} seeds" if len(counts) == 1 else f"{min(counts)}-{max(counts)} seeds"
-    return f"{comparison.name}, {seeds}, {comparison.num_prompts} test prompts (band: one two-way SE)"
+    return f"{plain(comparison.name)}, {seeds}, {comparison.num_prompts} test prompts (band: one two-way SE)"
 
 
 def _label_ends(axes: Axes, rows: Sequence[Row]) -> None:
@@ -104,7 +104,7 @@ def _label_ends(axes: Axes, rows: Sequence[Row]) -> None:
     heights = spread([_end(row) for row, _ in placed], gap=(top - bottom) * LABEL_HEIGHT)
     for (row, style), height in zip(placed, heights, strict=True):
         axes.annotate(
-            row.strategy,
+            plain(row.strategy),
             xy=(row.last.num_labels, _end(row)),
             xytext=(1.03, height),
             textcoords=axes.get_yaxis_transform(),
@@ -114,6 +114,11 @@ def _label_ends(axes: Axes, rows: Sequence[Row]) -> None:
             fontsize=9,
             annotation_clip=False,
         )
+
+
+def plain(text: str) -> str:
+    """A name as matplotlib draws it letter by letter: not as a formula between dollar signs."""
+    return safe(text).replace("$", r"\$")
 
 
 def _end(row: Row) -> float:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import traceback
 from typing import Any, NamedTuple
 
 import click
 
 from apl_bench import __version__
 from apl_bench.cli.console import safe, safe_lines
-from apl_bench.types import SpecError
 
 
 class Lazy(NamedTuple):
@@ -94,7 +92,10 @@ def _unknown(name: str) -> str:
 
 def _failure(error: Exception) -> Failure:
     """An error as the user is told; what nobody foresaw comes with its traceback."""
-    from apl_bench.judging import MissingJudgment  # numpy is not imported for --help
+    import traceback
+
+    from apl_bench.judging import MissingJudgment  # none of these is needed for --help
+    from apl_bench.types import SpecError
 
     if isinstance(error, MissingJudgment):
         return NotRecorded(safe_lines(str(error)))

@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 from rich.text import Text
 
+from apl_bench.cli.console import number, table
 from apl_bench.records import Run
 from apl_bench.spec import RunSpec
 
@@ -88,8 +88,8 @@ class Progress:
 
     def _waypoint(self, event: dict[str, Any]) -> None:
         error = win_rate_error(event["wins"], event["losses"], event["ties"])
-        health = f"KL {event['kl']:.2f}, length {event['mean_length']:.1f}, repetition {event['repetition']:.3f}"
-        rate = f"win rate {_rate(event['win_rate'])} (SE {error:.3f})"
+        health = f"KL {number(event['kl'], 2)}, length {event['mean_length']:.1f}, repetition {event['repetition']:.3f}"
+        rate = f"win rate {number(event['win_rate'], 3)} (SE {error:.3f})"
         self._say(f"  {event['num_labels']:>4} labels: {rate}, {health} ({_seconds(event)})", style="green")
         self._advance(0, "sampling candidates")
 
@@ -99,19 +99,18 @@ class Progress:
 
     def result(self, run: Run) -> None:
         """The learning curve of a finished run."""
-        table = Table(title=f"Learning curve: {run.spec.strategy.name}, seed {run.spec.seed}", title_justify="left")
-        for name in ("labels", "win rate", "SE", "KL", "length", "repetition", "perplexity"):
-            table.add_column(name, justify="right")
-        table.add_column("0 .5 1 ", min_width=BAR_WIDTH)
+        rows = []
         for row in run.result["waypoints"]:
             error = win_rate_error(row["wins"], row["losses"], row["ties"])
-            perplexity = f"{row['perplexity']:.1f}" if row["perplexity"] else "-"
-            table.add_row(
-                str(row["num_labels"]), _rate(row["win_rate"]), f"{error:.3f}", f"{row['kl']:.2f}",
-                f"{row['mean_length']:.1f}", f"{row['repetition']:.3f}", perplexity, _bar(row["win_rate"]),
-            )  # fmt: skip
-        self._console.print(table)
-        self._say(f"{time.monotonic() - self._since:.0f} s; SE: over test prompts, for this seed alone")
+            beside = (number(row["kl"], 2), number(row["mean_length"], 1), number(row["repetition"], 3))
+            rate = (number(row["win_rate"], 3), number(error, 3))
+            rows.append((row["num_labels"], *rate, *beside, number(row["perplexity"], 1), _bar(row["win_rate"])))
+        columns = ("labels", "win rate", "SE", "KL", "length", "repetition", "perplexity", "0" + "." * 14 + "0.5")
+        self._say("")
+        self._say(f"Learning curve: {run.spec.strategy.name}, seed {run.spec.seed}", style="bold")
+        for line in table(columns, rows).split("\n"):
+            self._say(line)
+        self._say(f"{time.monotonic() - self._since:.0f} s. SE is over the test prompts, for this seed alone.")
 
     def next_steps(self, out: Path, runs: list[Run]) -> None:
         """Where everything is, and what to try next."""
@@ -136,10 +135,6 @@ class Progress:
 
 def _seconds(event: dict[str, Any]) -> str:
     return f"{sum(event['seconds'].values()):.1f} s"
-
-
-def _rate(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.3f}"
 
 
 def _bar(rate: float | None) -> str:

@@ -6,7 +6,16 @@ network.py      a causal language model split into its body and its head
 sampling.py     the sampling loop; cache.py holds its keys and values
 scoring.py      log-probabilities on completion positions; head.py the head's part
 dpo.py          equation 4 and its updates
+attention.py    attention for one new token on a CPU
 batching.py     how sequences are padded and batched; why that changes no result
 weights.py      safetensors, atomically, and checksums
 memory.py       allocator settings of the C library
 """
+
+from __future__ import annotations
+
+import os
+
+# Read when torch's thread pool is loaded. Threads that wait by spinning, the default, make sampling on two cores up to
+# ten times slower as soon as anything else runs on them; no effect on results. Whoever sets it keeps their setting.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

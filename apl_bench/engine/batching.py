@@ -28,9 +28,9 @@ def min_rows(num_threads: int) -> int:
     return max(16, 8 * num_threads)
 
 
-def group_by(keys: Sequence[tuple[int, ...]]) -> list[list[int]]:
+def group_by(keys: Sequence[int]) -> list[list[int]]:
     """Indices of equal keys, each group in input order, groups in key order."""
-    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    groups: dict[int, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[key].append(index)
     return [groups[key] for key in sorted(groups)]

@@ -50,9 +50,10 @@ class TokenPairs:
         """2n sequences: the chosen ones, then the rejected ones."""
         return Sequences([*self.prompts, *self.prompts], [*self.chosen, *self.rejected])
 
-    def lengths(self, limit: int) -> list[int]:
-        """The padded length of each pair: of the longer of its two sequences."""
-        lengths = self.sequences.lengths(limit)
+    @property
+    def lengths(self) -> list[int]:
+        """The length of each pair: of the longer of its two sequences."""
+        lengths = self.sequences.lengths
         return [max(pair) for pair in zip(lengths[: len(self)], lengths[len(self) :], strict=True)]
 
 
@@ -108,8 +109,7 @@ def accumulate_gradient(network: Network, pairs: TokenPairs, beta: float) -> flo
 
 def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tensor:
     """-log sigmoid(r_w - r_l) of each pair, equation 4, shape (n,); chosen and rejected share one forward pass."""
-    length = max(pairs.lengths(network.max_length))
-    policy = batch_logp(network, Batch.of(pairs.sequences, length, network.device))
+    policy = batch_logp(network, Batch.of(pairs.sequences, max(pairs.lengths), network.device))
     reference = np.concatenate([pairs.reference_chosen, pairs.reference_rejected])
     reward = implicit_reward(policy, torch.from_numpy(reference).to(network.device), beta)
     chosen, rejected = reward.split(len(pairs))
@@ -118,7 +118,7 @@ def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tenso
 
 def micro_batches(pairs: TokenPairs, network: Network) -> Iterator[list[int]]:
     """The pairs, shortest first, in runs that stay within the token budget and the head's buffer."""
-    lengths = pairs.lengths(network.max_length)
+    lengths = pairs.lengths
     budget = min(TOKEN_BUDGET[network.device.type], LOGITS_BUDGET // network.vocab_size)
     run: list[int] = []
     for row in sorted(range(len(pairs)), key=lambda row: lengths[row]):

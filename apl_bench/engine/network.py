@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from apl_bench.engine.attention import use_on_cpu
 from apl_bench.engine.head import Head, check_head
 from apl_bench.types import SpecError
 
@@ -21,6 +22,7 @@ class Network:
             raise SpecError(
                 f"{type(model).__name__} has no body and head as a causal language model has; choose another"
             )
+        use_on_cpu(model)
         self.model = model.eval()
         self.mixed = mixed
         self.head = Head.of(model)

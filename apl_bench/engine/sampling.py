@@ -53,20 +53,28 @@ class Settings:
 def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[Drawn]:
     """One completion for each draw, in order.
 
-    On a CPU a completion does not depend on the other draws or their order. Prompts with and without left padding are
-    never mixed in a batch: the two go through different attention kernels.
+    On a CPU a completion does not depend on the other draws or their order.
     """
     drawn: dict[int, Drawn] = {}
     lengths = [padded_length(len(draw.prompt), network.max_length) for draw in draws]
-    keys = [(length, length - len(draw.prompt) > 0) for length, draw in zip(lengths, draws, strict=True)]
-    for group in group_by(keys):
+    for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
         capacity = lengths[group[0]] + draws[longest_first[0]].bounds.max_new_tokens
         for places in split_evenly(longest_first, TOKEN_BUDGET[network.device.type] // capacity):
-            batch = fill_up(places, min_rows(torch.get_num_threads()))
-            results = _Loop(network, [draws[place] for place in batch], settings).run(lengths[group[0]])
-            drawn.update(zip(places, results, strict=False))
+            results = _sample_batch(network, [draws[place] for place in places], settings, lengths[group[0]])
+            drawn.update(zip(places, results, strict=True))
     return [drawn[index] for index in range(len(draws))]
+
+
+def _sample_batch(network: Network, draws: Sequence[Draw], settings: Settings, length: int) -> list[Drawn]:
+    """The draws, longest first, behind a filler whose prompt is padded.
+
+    A batch without any padding would go through other attention kernels, and give other last bits.
+    """
+    longest = draws[0].bounds.max_new_tokens
+    filler = Draw(draws[0].prompt[:1], LengthBounds(longest, longest), ("filler",))
+    batch = fill_up([filler, *draws], min_rows(torch.get_num_threads()))
+    return _Loop(network, batch, settings).run(length)[1 : 1 + len(draws)]
 
 
 @torch.inference_mode()
@@ -89,13 +97,13 @@ class _Rows:
     draw_R: Tensor
     hidden_RD: Tensor
     position_R: Tensor
-    mask_RL: Tensor | None
+    mask_RL: Tensor
     cache: DynamicCache
 
     def keep(self, rows: Tensor) -> None:
         """Drop all other rows."""
         self.draw_R, self.hidden_RD, self.position_R = self.draw_R[rows], self.hidden_RD[rows], self.position_R[rows]
-        self.mask_RL = None if self.mask_RL is None else self.mask_RL[rows]
+        self.mask_RL = self.mask_RL[rows]
         self.cache.batch_select_indices(rows)
 
 
@@ -107,17 +115,16 @@ def _prefill(network: Network, prompts: Sequence[tuple[int, ...]], length: int, 
     size = torch.tensor([len(prompt) for prompt in different], device=network.device)
     mask = torch.arange(length, device=network.device) >= length - size[:, None]
     ids = np.array([(0,) * (length - len(prompt)) + prompt for prompt in different])
-    is_padded = length > len(different[0])
     cache = DynamicCache(config=network.model.config)
     hidden = network.hidden(
         torch.from_numpy(ids).to(network.device),
-        attention_mask=mask.long() if is_padded else None,
+        attention_mask=mask,
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         past_key_values=cache,
     )
     spread(cache, rows_R, length + num_steps)
-    mask_RL = mask[rows_R].long() if is_padded else None
-    return _Rows(torch.arange(len(rows_R), device=network.device), hidden[rows_R, -1], size[rows_R], mask_RL, cache)
+    draw_R = torch.arange(len(rows_R), device=network.device)
+    return _Rows(draw_R, hidden[rows_R, -1], size[rows_R], mask[rows_R], cache)
 
 
 class _Loop:
@@ -176,8 +183,7 @@ class _Loop:
 
     def _advance(self, rows: _Rows, step: int) -> None:
         """Feed the tokens just drawn."""
-        if rows.mask_RL is not None:
-            rows.mask_RL = torch.nn.functional.pad(rows.mask_RL, (0, 1), value=1)
+        rows.mask_RL = torch.nn.functional.pad(rows.mask_RL, (0, 1), value=True)
         hidden = self._network.hidden(
             self._tokens[rows.draw_R, step, None],
             attention_mask=rows.mask_RL,

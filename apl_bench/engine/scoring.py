@@ -29,10 +29,11 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def lengths(self, limit: int) -> list[int]:
-        """The padded length of each, of the tokens that are fed."""
+    @property
+    def lengths(self) -> list[int]:
+        """Number of tokens of each that are fed."""
         pairs = zip(self.prompts, self.completions, strict=True)
-        return [padded_length(max(1, len(prompt) + len(completion) - 1), limit) for prompt, completion in pairs]
+        return [len(prompt) + max(0, len(completion) - 1) for prompt, completion in pairs]
 
     def take(self, rows: Sequence[int]) -> Sequences:
         """These rows, in this order."""
@@ -77,8 +78,8 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
     On a CPU a sequence's value does not depend on the other ones, to the last bit.
     """
     values = np.empty(len(sequences))
-    lengths = sequences.lengths(network.max_length)
-    for group in group_by([(length,) for length in lengths]):
+    lengths = [padded_length(length, network.max_length) for length in sequences.lengths]
+    for group in group_by(lengths):
         length = lengths[group[0]]
         for rows in split_evenly(group, TOKEN_BUDGET[network.device.type] // length):
             values[list(rows)] = _logp_of_rows(network, sequences.take(rows), length)

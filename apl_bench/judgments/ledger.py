@@ -140,9 +140,10 @@ class Ledger:
             self._catch_up()
             return self._look_up(keys)
         except IndexCorruptError as error:
-            self._index.close()
-            self._rebuild_index(error)
+            wrong = error
         try:
+            self._index.close()
+            self._rebuild_index(wrong)
             return self._look_up(keys)
         except IndexCorruptError as error:
             raise LedgerError(f"the files of the ledger {self.folder} change while they are read ({error}). They may "

@@ -46,7 +46,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "adam_epsilon": 1e-8,
         "max_grad_norm": 1.0,
     },
-    "evaluation": {"num_prompts": 4, "num_capability_prompts": 0},
+    "evaluation": {"num_prompts": 4, "num_probe_prompts": 0},
     "judging": {"order": "random"},
 }
 VERDICTS = {"w": "first", "l": "second", "t": "tie", "x": "invalid"}

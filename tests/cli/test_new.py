@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
@@ -51,7 +52,7 @@ def test_a_new_package_installs_and_passes_its_checks_as_it_stands(tmp_path: Pat
         [python, "-m", "apl_bench", "list", "strategies"], capture_output=True, text=True, check=True
     )
     (line,) = [line for line in listed.stdout.splitlines() if line.startswith("my_idea")]
-    assert line.split(maxsplit=1)[1].split("  ") == ["say in one line which pairs it buys", "apl-my-idea 0.1.0"]
+    assert re.split(" {2,}", line) == ["my_idea", "say in one line which pairs it buys", "apl-my-idea 0.1.0"]
 
 
 def test_names_of_module_class_and_distribution_follow_the_name() -> None:

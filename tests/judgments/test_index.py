@@ -90,11 +90,14 @@ def test_a_planted_file_name_is_not_opened(folder: Path, tmp_path: Path, mode: i
 def test_a_planted_file_name_is_not_removed(folder: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.touch()
-    sql(folder, "UPDATE Cache SET filename = ? WHERE key LIKE '@file:%'", str(secret))
-    with Ledger(folder) as ledger:
-        ledger.add([Record.of({"model": "other"}, Reply("", "m"))])
-        assert [ledger.get(record.key) for record in RECORDS] == RECORDS
+    sql(folder, "UPDATE Cache SET filename = ?", str(secret))
+    with diskcache.Cache(str(folder / "index"), disk=InlineDisk, **SETTINGS) as cache:
+        with pytest.raises(IndexCorruptError, match="removed"):
+            cache.set(KEY, b"value")
+        with pytest.raises(IndexCorruptError, match="removed"):
+            cache.delete(RECORDS[0].key)
     assert secret.exists()
+    assert_rebuilt(folder, "not inline bytes")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +120,16 @@ def test_a_planted_location_is_not_believed(folder: Path, location: object) -> N
     with Ledger(folder) as ledger:
         assert ledger.get(KEY) == RECORDS[1]
     assert len(ledger.notices) == 1
+
+
+def test_a_record_outside_the_folder_is_not_read(folder: Path, tmp_path: Path) -> None:
+    forged = Record.of(RECORDS[1].request, Reply("forged", "m")).to_line()
+    (tmp_path / "outside.jsonl").write_bytes(forged)
+    (folder / "link.jsonl").symlink_to(tmp_path / "outside.jsonl")
+    for name in ("../outside.jsonl", str(tmp_path / "outside.jsonl"), "link.jsonl"):
+        sql(folder, "UPDATE Cache SET value = ? WHERE key = ?", b"0 %d %b" % (len(forged) - 1, name.encode()), KEY)
+        with Ledger(folder) as ledger:
+            assert ledger.get(KEY) == RECORDS[1]
 
 
 def test_the_location_of_another_record_is_not_believed(folder: Path) -> None:

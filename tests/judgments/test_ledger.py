@@ -212,6 +212,7 @@ def test_a_file_that_lost_what_was_read_is_noticed(folder: Path, damage: str) ->
     else:
         path.unlink()
     with Ledger(folder) as again:
+        assert len(again.notices) == 1
         assert again.get(record(1).key) is None
         assert (again.get(record(0).key) is None) == (damage == "remove")
     assert len(again.notices) == 1

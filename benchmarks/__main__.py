@@ -1,0 +1,51 @@
+"""Run the benchmarks and print the ratios."""
+
+from __future__ import annotations
+
+import apl_bench.engine  # isort: skip  # before torch: it settles how the thread pool waits
+
+import argparse
+import logging
+import platform
+import warnings
+
+import torch
+
+from apl_bench.engine.memory import keep_freed_memory
+from benchmarks import sampling, shapes, startup, training
+from benchmarks.timing import interleave, report
+
+SUITES = ("sampling", "training", "startup")
+
+
+def main() -> None:
+    """Measure what was asked for; all suites on the shipped policy's shape by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("suites", nargs="*", default=SUITES, metavar="SUITE", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each contender that count")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--shape", choices=("lite", "smollm2"), default="lite", help="the model's size")
+    parser.add_argument("--plain-allocator", action="store_true", help="leave the C library's allocator as it is")
+    options = parser.parse_args()
+    unknown = set(options.suites) - set(SUITES)
+    if unknown:
+        parser.error(f"no suite called {', '.join(map(repr, sorted(unknown)))}; there are: {', '.join(SUITES)}")
+    warnings.filterwarnings("ignore")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    torch.set_num_threads(options.threads)
+    kept = False if options.plain_allocator else keep_freed_memory()
+    print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}; all contenders in one process, "
+          f"allocator keeps freed memory: {kept}")  # fmt: skip
+    shape = {"lite": shapes.lite, "smollm2": shapes.smollm2}[options.shape]()
+    if "sampling" in options.suites:
+        title = f"\nSampling {shape.num_completions} completions, temperature 0.7 ({shape.name})"
+        print(report(title, interleave(sampling.contenders(shape), options.repeats)), flush=True)
+    if "training" in options.suites:
+        title = f"\nA DPO epoch of {shape.num_pairs} pairs, mini-batches of {shape.batch_size} ({shape.name})"
+        print(report(title, interleave(training.contenders(shape), options.repeats)), flush=True)
+    if "startup" in options.suites:
+        print(report("\nStarting up", interleave(startup.contenders(), options.repeats)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
