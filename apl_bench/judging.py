@@ -200,13 +200,12 @@ class Judging:
         return nearest_record(request, islice(self._ledger.records(), _MAX_COMPARED))
 
 
-def preference(judged: Judged, step: int) -> Preference | None:
-    """What DPO can learn from a judged pair; None for a tie and for an invalid verdict: both have spent their label."""
-    prompt, first, second = judged.pair.prompt, judged.pair.first, judged.pair.second
-    if judged.verdict is Verdict.FIRST:
-        return Preference(prompt, first, second, step)
-    if judged.verdict is Verdict.SECOND:
-        return Preference(prompt, second, first, step)
+def preference(pair: Pair, verdict: Verdict, step: int) -> Preference | None:
+    """What DPO learns from a verdict in the pair's own order; None for ties and invalid ones: their label is spent."""
+    if verdict is Verdict.FIRST:
+        return Preference(pair.prompt, pair.first, pair.second, step)
+    if verdict is Verdict.SECOND:
+        return Preference(pair.prompt, pair.second, pair.first, step)
     return None
 
 

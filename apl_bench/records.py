@@ -16,12 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
-from apl_bench.judging import Judged
+from apl_bench.judging import Judged, preference
 from apl_bench.judgments.record import Record
 from apl_bench.protocols import Engine, Policy
 from apl_bench.spec import RunSpec
 from apl_bench.summary import summarise
-from apl_bench.types import Completion, Preference, Prompt, SpecError, Verdict
+from apl_bench.types import Completion, Pair, Preference, Prompt, SpecError, Verdict
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+_-]+")
 
@@ -66,6 +66,17 @@ def completion_row(completion: Completion) -> dict[str, Any]:
 def completion_of(row: Mapping[str, Any]) -> Completion:
     """The completion that `completion_row` recorded."""
     return Completion(row["text"], tuple(row["token_ids"]), row["finished"])
+
+
+def label_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """The pairs that a step's rows say were bought, in the order of their rank."""
+    candidates = {row["row"]: row for row in rows if row["kind"] == "candidate"}
+    pairs = []
+    for label in (row for row in rows if row["kind"] == "label"):
+        row = candidates[label["row"]]
+        first, second = (completion_of(row["completions"][label[side]]) for side in ("first", "second"))
+        pairs.append(Pair(Prompt(row["prompt_id"], row["prompt"]), first, second))
+    return pairs
 
 
 def judged_row(judged: Judged) -> dict[str, Any]:
@@ -184,15 +195,10 @@ class RunWriter(Run):
     def preferences(self, step: int) -> list[Preference]:
         """The preferences that a recorded step bought, in the order of their rank."""
         rows = self.step_rows(step) or []
-        candidates = {row["row"]: row for row in rows if row["kind"] == "candidate"}
-        bought = []
-        for label in (row for row in rows if row["kind"] == "label"):
-            row = candidates[label["row"]]
-            sides = [completion_of(row["completions"][label[side]]) for side in ("first", "second")]
-            if label["verdict"] in ("first", "second"):
-                chosen, rejected = sides if label["verdict"] == "first" else sides[::-1]
-                bought.append(Preference(Prompt(row["prompt_id"], row["prompt"]), chosen, rejected, step))
-        return bought
+        labels = [row for row in rows if row["kind"] == "label"]
+        verdicts = [Verdict(label["verdict"]) for label in labels]
+        found = [preference(pair, verdict, step) for pair, verdict in zip(label_pairs(rows), verdicts, strict=True)]
+        return [bought for bought in found if bought is not None]
 
     def commit(self, step: int, policy: Policy, engine: Engine) -> None:
         """Save theta after a step whose rows and waypoint are recorded; earlier weights are needed no more."""

@@ -9,7 +9,7 @@ from typing import Any
 from apl_bench.judging import Judging, Mode
 from apl_bench.judgments.record import Record
 from apl_bench.protocols import Oracle
-from apl_bench.records import Run, completion_of, judged_row
+from apl_bench.records import Run, completion_of, judged_row, label_pairs
 from apl_bench.registry import ORACLES
 from apl_bench.spec import PluginSpec
 from apl_bench.summary import summarise
@@ -50,7 +50,7 @@ def replay(run: Run) -> Replay:
     steps = []
     for step in range(1, spec.loop.num_steps + 1):
         rows = run.step_rows(step) or []
-        steps.append(_again(rows, "label", _step_pairs(rows), oracle, f"steps/{step:04d}.jsonl", differences))
+        steps.append(_again(rows, "label", label_pairs(rows), oracle, f"steps/{step:04d}.jsonl", differences))
     waypoints = {}
     for num_labels in spec.loop.waypoints:
         rows = run.waypoint_rows(num_labels) or []
@@ -82,16 +82,6 @@ def _again(
         differences += _compare(f"{place}:{number}", row, fresh)
         again.append(fresh)
     return again
-
-
-def _step_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
-    candidates = {row["row"]: row for row in rows if row["kind"] == "candidate"}
-    pairs = []
-    for label in (row for row in rows if row["kind"] == "label"):
-        row = candidates[label["row"]]
-        first, second = (completion_of(row["completions"][label[side]]) for side in ("first", "second"))
-        pairs.append(Pair(Prompt(row["prompt_id"], row["prompt"]), first, second))
-    return pairs
 
 
 def _waypoint_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:

@@ -12,6 +12,7 @@ from apl_bench.objective import preference_probability
 from apl_bench.spec import RunSpec
 
 RESULT_SCHEMA = "apl-result/1"
+DIGITS = 9  # of what goes through exp, whose last bits differ between processors
 
 
 def repetition(text: str) -> float:
@@ -79,7 +80,7 @@ def summarise_step(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "invalid": sum(row["verdict"] == "invalid" for row in labels),
         "first_shown_wins": sum((row["verdict"] == "first") != row["swapped"] for row in labels
                                 if row["verdict"] in ("first", "second")),
-        "probability_of_label": [float(preference_probability(margin, 0.0)) for margin in signed],
+        "probability_of_label": [round(float(preference_probability(margin, 0.0)), DIGITS) for margin in signed],
         "num_generated_tokens": head["num_generated"],
         "num_scored_tokens": head["num_scored"],
         "diagnostics": head["diagnostics"],
@@ -88,4 +89,4 @@ def summarise_step(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _perplexity(humans: Sequence[Mapping[str, Any]]) -> float | None:
     tokens = sum(row["num_tokens"] for row in humans)
-    return math.exp(-math.fsum(row["logp"] for row in humans) / tokens) if tokens else None
+    return round(math.exp(-math.fsum(row["logp"] for row in humans) / tokens), DIGITS) if tokens else None

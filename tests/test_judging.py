@@ -198,7 +198,7 @@ def test_an_unreadable_answer_is_invalid_and_never_a_letter_a_tie_or_a_coin(ledg
     """Paper.md, where public code goes wrong, 4."""
     judged = record(Unreadable(), ledger).judge(pairs(30))
     assert {item.verdict for item in judged} == {Verdict.INVALID}
-    assert {preference(item, 1) for item in judged} == {None}
+    assert {preference(item.pair, item.verdict, 1) for item in judged} == {None}
     assert Tally.of(judged) == Tally(wins=0, losses=0, ties=0, invalid=30, first_shown_wins=0)
 
 
@@ -363,13 +363,14 @@ def judged(verdict: Verdict, swapped: bool = False) -> Judged:
 
 
 def test_a_preference_is_the_winner_over_the_loser() -> None:
-    won, lost = preference(judged(Verdict.FIRST), 3), preference(judged(Verdict.SECOND), 3)
+    shown = pair("first", "second")
+    won, lost = preference(shown, Verdict.FIRST, 3), preference(shown, Verdict.SECOND, 3)
     assert won is not None
     assert lost is not None
     assert (won.chosen.text, won.rejected.text, won.step) == ("first", "second", 3)
     assert (lost.chosen.text, lost.rejected.text, lost.prompt) == ("second", "first", Prompt("p", "The film"))
-    assert preference(judged(Verdict.TIE), 3) is None
-    assert preference(judged(Verdict.INVALID), 3) is None
+    assert preference(shown, Verdict.TIE, 3) is None
+    assert preference(shown, Verdict.INVALID, 3) is None
 
 
 def test_the_first_shown_wins_when_the_shown_order_says_first() -> None:

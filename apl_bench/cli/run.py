@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from apl_bench.cli.console import safe
 from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
@@ -77,7 +78,11 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter an option
     name = STRATEGIES.entry(strategy).name  # an alias is the same run as the name it stands for
     specs = [resolve(task, preset, name, settings, seed) for seed in parse_seeds(seeds)]
     with Ledger(ledger_folder(ledger)) as opened:
-        run_all(specs, out, opened, Mode(mode))
+        try:
+            run_all(specs, out, opened, Mode(mode))
+        finally:
+            for notice in opened.notices:
+                click.echo(f"ledger: {safe(notice)}", err=True)
 
 
 def run_all(specs: list[RunSpec], out: Path, ledger: Ledger, mode: Mode) -> None:

@@ -39,7 +39,7 @@ def group_by(keys: Sequence[int]) -> list[list[int]]:
 def split_evenly(items: Sequence[int], limit: int) -> list[Sequence[int]]:
     """The items in as few runs of at most `limit` as there can be, of sizes that differ by at most one."""
     num_runs = -(-len(items) // max(1, limit))
-    edges = [round(len(items) * run / num_runs) for run in range(num_runs + 1)]
+    edges = [len(items) * run // num_runs for run in range(num_runs + 1)] if num_runs else []
     return [items[start:stop] for start, stop in pairwise(edges)]
 
 

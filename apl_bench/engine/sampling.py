@@ -19,7 +19,7 @@ from apl_bench.engine.network import Network
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
-TOKEN_BUDGET = {"cpu": 10240, "cuda": 131072}  # positions of keys and values held at a time
+TOKEN_BUDGET = {"cpu": 16384, "cuda": 131072}  # positions of keys and values held at a time
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
 
 

@@ -1,0 +1,128 @@
+"""DPO training: equation 4, micro-batches that change nothing, and what training leaves alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from apl_bench.engine import dpo, scoring
+from apl_bench.engine.network import Network
+from apl_bench.randomness import stream
+from tests.engine import tiny
+
+
+def token_pairs(network: Network, num: int) -> dpo.TokenPairs:
+    """Pairs of different lengths whose reference is the network as it stands."""
+    first, second = tiny.sequences(num, seed=1), tiny.sequences(num, seed=2)
+    sides = (first.completions, second.completions)
+    reference = [scoring.logp(network, scoring.Sequences(first.prompts, side)) for side in sides]
+    return dpo.TokenPairs(first.prompts, *sides, *reference)
+
+
+def gradients(network: Network) -> list[torch.Tensor]:
+    found = [weight.grad for weight in network.parameters.values()]
+    assert all(grad is not None for grad in found)
+    return [grad.clone() for grad in found if grad is not None]
+
+
+def test_losses_by_hand() -> None:
+    """A policy equal to its reference has a loss of log 2; moving the reference by d moves the margin by beta d."""
+    network = tiny.network()
+    pairs = token_pairs(network, 3)
+    with torch.no_grad():
+        np.testing.assert_allclose(dpo.pair_losses(network, pairs, 0.2).numpy(), math.log(2), atol=1e-5)
+        worse = dpo.TokenPairs(
+            pairs.prompts, pairs.chosen, pairs.rejected, pairs.reference_chosen + 5.0, pairs.reference_rejected
+        )
+        expected = math.log(1 + math.exp(0.2 * 5.0))
+        np.testing.assert_allclose(dpo.pair_losses(network, worse, 0.2).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_micro_batches_change_no_gradient(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network(kind)
+    pairs = token_pairs(network, 9)
+    found = []
+    for budget in (1_000_000, 150, 1):
+        monkeypatch.setattr(dpo, "TOKEN_BUDGET", {"cpu": budget})
+        network.model.zero_grad()
+        found.append((dpo.accumulate_gradient(network, pairs, 0.2), gradients(network)))
+    assert [len(list(dpo.micro_batches(pairs, network)))] == [9]
+    for loss, grads in found[1:]:
+        assert loss == pytest.approx(found[0][0], abs=1e-6)
+        for mine, whole in zip(grads, found[0][1], strict=True):
+            torch.testing.assert_close(mine, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_micro_batches_lose_no_pair_and_respect_both_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network()
+    pairs = token_pairs(network, 20)
+    for tokens, logits in ((120, 10**9), (10**9, 120 * tiny.VOCABULARY)):
+        monkeypatch.setattr(dpo, "TOKEN_BUDGET", {"cpu": tokens})
+        monkeypatch.setattr(dpo, "LOGITS_BUDGET", logits)
+        runs = list(dpo.micro_batches(pairs, network))
+        assert sorted(row for run in runs for row in run) == list(range(20))
+        assert len(runs) > 1
+        sizes = [2 * len(run) * max(pairs.lengths[row] for row in run) for run in runs]
+        assert all(size <= 120 or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
+
+
+def test_order_is_the_streams_and_every_pair_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network()
+    pairs = token_pairs(network, 7)
+    batches: list[list[float]] = []
+    original = dpo.update
+
+    def spy(network: Network, batch: dpo.TokenPairs, *rest: object) -> float:
+        batches.append(batch.reference_chosen.tolist())
+        return original(network, batch, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dpo, "update", spy)
+    report = dpo.train(network, pairs, tiny.training(batch_size=3, epochs=2), (5, "order"))
+    assert [len(batch) for batch in batches] == [3, 3, 1, 3, 3, 1]
+    for epoch in range(2):
+        seen = [value for batch in batches[3 * epoch : 3 * epoch + 3] for value in batch]
+        assert seen == pairs.reference_chosen[stream(5, "order", "epoch", epoch).permutation(7)].tolist()
+    assert report.num_updates == 6
+    assert report.num_tokens == 2 * pairs.num_tokens
+    assert report.epoch_losses[1] < report.epoch_losses[0]
+
+
+def test_tokens_by_hand() -> None:
+    nothing = np.zeros(2)
+    assert dpo.TokenPairs([(1, 2), (3,)], [(4,), (5, 6)], [(7, 8, 9), (1,)], nothing, nothing).num_tokens == 6 + 3 + 4
+
+
+def test_gradients_are_clipped_in_norm() -> None:
+    """With a rate of 1 and plain descent in place of Adam, the step's length is the clipped norm."""
+    network = tiny.network()
+    pairs = token_pairs(network, 4)
+    before = [weight.detach().clone() for weight in network.parameters.values()]
+    descent = torch.optim.SGD(network.parameters.values(), lr=1.0)
+    dpo.update(network, pairs, tiny.training(max_grad_norm=1e-3), descent)
+    moved = [after.detach() - old for after, old in zip(network.parameters.values(), before, strict=True)]
+    assert math.sqrt(sum(float((step**2).sum()) for step in moved)) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_divergence_is_said() -> None:
+    network = tiny.network()
+    pairs = token_pairs(network, 4)
+    with torch.no_grad():
+        next(iter(network.parameters.values())).fill_(torch.nan)
+    with pytest.raises(FloatingPointError, match=r"gradient's norm is nan.*training\.learning_rate"):
+        dpo.train(network, pairs, tiny.training(), ("diverges",))
+
+
+def test_dropout_is_off() -> None:
+    """A model whose config asks for dropout trains as one without."""
+    found = []
+    for dropout in (0.0, 0.5):
+        network = Network(tiny.gpt2(dropout).train(), mixed=False)
+        pairs = token_pairs(network, 5)
+        found.append((dpo.train(network, pairs, tiny.training(), ("dropout",)), network.parameters))
+    assert found[0][0] == found[1][0]
+    for name, weight in found[0][1].items():
+        assert torch.equal(weight, found[1][1][name])

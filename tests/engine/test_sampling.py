@@ -1,0 +1,166 @@
+"""The sampler draws from the model's distribution, and a completion depends on nothing but its own request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apl_bench.engine import sampling, scoring
+from apl_bench.engine.network import Network
+from apl_bench.engine.sampling import Draw, Drawn, Settings, inverse_cdf, sample
+from apl_bench.types import LengthBounds
+from tests.engine import tiny
+
+PLAIN = Settings(0.7, (tiny.EOS,))
+
+
+def draws(num: int, seed: int = 0) -> list[Draw]:
+    """Two requests for each of num / 2 prompts of 1 to 20 tokens, with completions of 1 to 12 tokens."""
+    rng, requests = np.random.default_rng(seed), []
+    for row in range(num // 2):
+        prompt, low = tiny.tokens(rng, int(rng.integers(1, 21))), int(rng.integers(1, 6))
+        bounds = LengthBounds(low, low + int(rng.integers(0, 7)))
+        requests += [Draw(prompt, bounds, (seed, row, k)) for k in range(2)]
+    return requests
+
+
+NETWORK = tiny.network()
+DRAWS = draws(50)
+ALL = sample(NETWORK, DRAWS, PLAIN)
+
+
+@settings(deadline=None, max_examples=20)
+@given(rows=st.lists(st.integers(0, 49), min_size=1, max_size=50, unique=True))
+def test_a_completion_does_not_depend_on_the_others(rows: list[int]) -> None:
+    assert sample(NETWORK, [DRAWS[row] for row in rows], PLAIN) == [ALL[row] for row in rows]
+
+
+@pytest.mark.parametrize("budget", [1, 200])
+def test_a_completion_does_not_depend_on_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "TOKEN_BUDGET", {"cpu": budget})
+    assert sample(NETWORK, DRAWS, PLAIN) == ALL
+
+
+def test_a_completion_does_not_depend_on_when_rows_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "COMPACT_BELOW", 0.0)
+    assert sample(NETWORK, DRAWS, PLAIN) == ALL
+
+
+def test_streams_differ_so_completions_do() -> None:
+    assert len({drawn.tokens for drawn in ALL}) > 40
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_logp_from_sampling_is_that_from_scoring(kind: str) -> None:
+    network, requests = tiny.network(kind), draws(30, seed=3)
+    drawn = sample(network, requests, PLAIN)
+    sequences = scoring.Sequences([draw.prompt for draw in requests], [result.tokens for result in drawn])
+    np.testing.assert_allclose([result.logp for result in drawn], scoring.logp(network, sequences), atol=1e-4)
+
+
+def test_drawn_as_often_as_likely() -> None:
+    network, prompt, num = tiny.network(), (5, 9, 3), 4000
+    requests = [Draw(prompt, LengthBounds(1, 1), (index,)) for index in range(num)]
+    counts = np.bincount(
+        [drawn.tokens[0] for drawn in sample(network, requests, Settings(1.5, ()))], minlength=tiny.VOCABULARY
+    )
+    with torch.no_grad():
+        logits = network.model(torch.tensor([prompt])).logits[0, -1].double()
+    likely = (logits / 1.5).softmax(0).numpy()
+    frequent = likely * num >= 5
+    expected = np.append(likely[frequent], likely[~frequent].sum()) * num
+    observed = np.append(counts[frequent], counts[~frequent].sum())
+    chi_square, freedom = ((observed - expected) ** 2 / expected).sum(), len(expected) - 1
+    assert freedom >= 20
+    assert chi_square < freedom + 4 * np.sqrt(2 * freedom)
+
+
+def test_later_tokens_condition_on_earlier_ones() -> None:
+    """The second token's distribution given the first, by the model run on both."""
+    network, prompt = tiny.network(), (5, 9, 3)
+    requests = [Draw(prompt, LengthBounds(2, 2), (index,)) for index in range(30)]
+    for draw, drawn in zip(requests, sample(network, requests, Settings(1.0, ())), strict=True):
+        with torch.no_grad():
+            scores = network.model(torch.tensor([[*prompt, drawn.tokens[0]]])).logits[0, -1:]
+        uniform = torch.from_numpy(sampling.uniforms([draw.stream], 2)[0, 1:])
+        assert inverse_cdf(scores, uniform).item() == drawn.tokens[1]
+
+
+def test_inverse_cdf_by_hand() -> None:
+    scores = torch.log(torch.tensor([[0.25, 0.0, 0.5, 0.25]])).expand(6, -1)
+    uniform = torch.tensor([0.0, 0.2499, 0.25, 0.7499, 0.7501, 1.0 - 2.0**-53], dtype=torch.float64)
+    assert inverse_cdf(scores, uniform).tolist() == [0, 0, 2, 2, 3, 3]
+
+
+@given(st.lists(st.floats(-40, 40, width=32), min_size=1, max_size=30), st.integers(0, 29), st.booleans())
+def test_inverse_cdf_never_draws_what_is_excluded(values: list[float], place: int, last: bool) -> None:
+    scores = torch.tensor([[*values, 0.0]])
+    excluded = scores.shape[1] - 1 if last else place % (scores.shape[1] - 1)
+    scores[0, excluded] = -torch.inf
+    for uniform in (0.0, 0.5, 1.0 - 2.0**-53):
+        assert inverse_cdf(scores, torch.tensor([uniform], dtype=torch.float64)).item() != excluded
+
+
+class EosLover:
+    """A network that gives EOS nearly all probability at every position."""
+
+    def __init__(self, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+        original = type(network.head).logits
+
+        def logits(head: Any, hidden: torch.Tensor) -> torch.Tensor:
+            scores = original(head, hidden)
+            scores[:, tiny.EOS] += 50.0
+            return scores
+
+        monkeypatch.setattr(type(network.head), "logits", logits)
+
+
+def test_eos_ends_a_completion_once_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network()
+    EosLover(network, monkeypatch)
+    requests = [Draw((4, 5), LengthBounds(low, 9), (low,)) for low in (0, 1, 3, 9)]
+    drawn = sample(network, requests, PLAIN)
+    assert [len(result.tokens) for result in drawn] == [1, 1, 3, 9]
+    assert all(result.finished and result.tokens.index(tiny.EOS) == len(result.tokens) - 1 for result in drawn)
+
+
+def test_eos_before_the_minimum_costs_its_real_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens drawn with EOS out of reach keep the log-probability that the model gives them: about -50 nats here."""
+    network = tiny.network()
+    EosLover(network, monkeypatch)
+    (drawn,) = sample(network, [Draw((4, 5), LengthBounds(2, 9), (0,))], PLAIN)
+    assert len(drawn.tokens) == 2
+    assert drawn.logp < -40
+
+
+def test_without_eos_every_completion_is_as_long_as_may_be() -> None:
+    requests = [Draw((4, 5), LengthBounds(1, high), (high,)) for high in (1, 5, 8)]
+    drawn = sample(NETWORK, requests, Settings(0.7, ()))
+    assert [(len(result.tokens), result.finished) for result in drawn] == [(1, False), (5, False), (8, False)]
+
+
+def test_the_last_token_may_be_eos() -> None:
+    requests = [Draw((4,), LengthBounds(1, 1), (index,)) for index in range(2)]
+    drawn = sample(NETWORK, requests, Settings(0.7, tuple(range(tiny.VOCABULARY))))
+    assert all(isinstance(result, Drawn) and result.finished for result in drawn)
+
+
+def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, fed = tiny.network(), []
+    original = network.hidden
+    monkeypatch.setattr(
+        network, "hidden", lambda ids, **inputs: fed.append(tuple(ids.shape)) or original(ids, **inputs)
+    )
+    lengths = [2] * 40 + [4] * 30
+    requests = [Draw((6, 7, 8), LengthBounds(high, high), (row,)) for row, high in enumerate(lengths)]
+    sample(network, requests, PLAIN)
+    assert fed == [(4, 4), (71, 1), (31, 1), (31, 1)]
+
+
+def test_nothing_to_sample() -> None:
+    assert sample(NETWORK, [], PLAIN) == []
