@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import apl_bench.engine  # isort: skip  # before torch: it settles how the thread pool waits
-
 import argparse
 import logging
 import platform
@@ -38,8 +36,10 @@ def main() -> None:
           f"allocator keeps freed memory: {kept}")  # fmt: skip
     shape = {"lite": shapes.lite, "smollm2": shapes.smollm2}[options.shape]()
     if "sampling" in options.suites:
-        title = f"\nSampling {shape.num_completions} completions, temperature 0.7 ({shape.name})"
-        print(report(title, interleave(sampling.contenders(shape), options.repeats)), flush=True)
+        for name, longest in (("all up to 24 tokens", shapes.all_long), ("up to 16-24, by prompt", shapes.as_in_imdb)):
+            draws = shapes.draws(shape.num_completions, longest)
+            title = f"\nSampling {len(draws)} completions, {name} ({shape.name})"
+            print(report(title, interleave(sampling.contenders(shape, draws), options.repeats)), flush=True)
     if "training" in options.suites:
         title = f"\nA DPO epoch of {shape.num_pairs} pairs, mini-batches of {shape.batch_size} ({shape.name})"
         print(report(title, interleave(training.contenders(shape), options.repeats)), flush=True)

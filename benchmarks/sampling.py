@@ -15,10 +15,9 @@ TEMPERATURE = 0.7
 GENERATE_BATCH = 256
 
 
-def contenders(shape: shapes.Shape) -> dict[str, Callable[[], None]]:
-    """Both draw `num_completions` completions of 16 to 24 tokens for the same prompts, two a prompt."""
-    draws = shapes.draws(shape.num_completions)
-    network, model = Network(shapes.build(shape), mixed=False), shapes.build(shape).eval()
+def contenders(shape: shapes.Shape, draws: list[sampling.Draw]) -> dict[str, Callable[[], None]]:
+    """Both sample for the same prompts; `generate` has one maximum for a whole batch, so it runs to the longest."""
+    network, model = Network(shapes.build(shape), mixed=False), shapes.build(shape)
     settings = sampling.Settings(TEMPERATURE, (shapes.EOS,))
     prompts = [list(draw.prompt) for draw in draws]
     return {

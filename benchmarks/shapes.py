@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,12 @@ def smollm2() -> Shape:
 
 
 def build(shape: Shape) -> PreTrainedModel:
-    """The model, in fp32, with weights drawn from a fixed seed."""
+    """The model, in fp32, without dropout, with weights drawn from a fixed seed."""
     torch.manual_seed(0)
     kind = GPT2LMHeadModel if isinstance(shape.config, GPT2Config) else LlamaForCausalLM
-    return kind(shape.config)
+    model: PreTrainedModel = kind(shape.config)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def tokens(rng: np.random.Generator, length: int) -> tuple[int, ...]:
@@ -60,14 +62,24 @@ def tokens(rng: np.random.Generator, length: int) -> tuple[int, ...]:
     return tuple(rng.integers(1, VOCABULARY, length).tolist())
 
 
-def draws(num: int) -> list[Draw]:
-    """Two completions for each of num / 2 prompts, with the lengths of IMDB."""
+def draws(num: int, longest: Callable[[np.random.Generator], int]) -> list[Draw]:
+    """Two completions for each of num / 2 prompts; `longest` says how long a prompt's completions may get."""
     rng, requests = np.random.default_rng(0), []
     for row in range(num // 2):
         prompt = tokens(rng, int(rng.integers(PROMPT_TOKENS[0], PROMPT_TOKENS[1] + 1)))
-        bounds = LengthBounds(*COMPLETION_TOKENS)
+        bounds = LengthBounds(COMPLETION_TOKENS[0], longest(rng))
         requests += [Draw(prompt, bounds, (0, "benchmark", row, k)) for k in range(2)]
     return requests
+
+
+def all_long(_: np.random.Generator) -> int:
+    """Every completion may get as long as any."""
+    return COMPLETION_TOKENS[1]
+
+
+def as_in_imdb(rng: np.random.Generator) -> int:
+    """Each prompt has a maximum of its own, as in the task `imdb`."""
+    return int(rng.integers(COMPLETION_TOKENS[0], COMPLETION_TOKENS[1] + 1))
 
 
 def pairs(num: int) -> tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]]:

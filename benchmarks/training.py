@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
-from trl import DPOConfig, DPOTrainer
+from transformers import PreTrainedTokenizerFast, PrinterCallback
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from apl_bench.engine import dpo, scoring
 from apl_bench.engine.network import Network
@@ -31,7 +32,7 @@ RATE = 1e-6
 def contenders(shape: shapes.Shape) -> dict[str, Callable[[], None]]:
     """Each trains a fresh copy of the same model for one epoch on the same token ids; copying is part of all."""
     prompts, chosen, rejected = shapes.pairs(shape.num_pairs)
-    model = shapes.build(shape).eval()
+    model = shapes.build(shape)
     trl = prepare_trl(shape, prompts, chosen, rejected)
     return {
         "apl-bench": apl_bench(shape, prompts, chosen, rejected),
@@ -55,7 +56,7 @@ def apl_bench(shape: shapes.Shape, prompts: Any, chosen: Any, rejected: Any) -> 
     return work
 
 
-class _TokenisedTrainer(DPOTrainer):  # type: ignore[misc]
+class _TokenisedTrainer(DPOTrainer):
     """TRL's trainer on token ids as they are, so that all contenders train on the same ones."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -67,18 +68,19 @@ def prepare_trl(shape: shapes.Shape, prompts: Any, chosen: Any, rejected: Any) -
     logging.getLogger("transformers").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     data = datasets.Dataset.from_dict({"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected})
-    folder = tempfile.TemporaryDirectory()
     config = DPOConfig(
-        output_dir=folder.name, per_device_train_batch_size=shape.batch_size, num_train_epochs=1, learning_rate=RATE,
-        lr_scheduler_type="constant", beta=BETA, use_cpu=True, bf16=False, gradient_checkpointing=False,
+        output_dir=tempfile.gettempdir(), per_device_train_batch_size=shape.batch_size, num_train_epochs=1,
+        learning_rate=RATE, lr_scheduler_type="constant", beta=BETA, use_cpu=True, bf16=False, gradient_checkpointing=False,
         precompute_ref_log_probs=True, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
         dataloader_pin_memory=False,
     )  # fmt: skip
     initial = shapes.build(shape)
     trainer = _TokenisedTrainer(copy.deepcopy(initial), args=config, train_dataset=data, processing_class=_tokenizer())
+    trainer.remove_callback(PrinterCallback)
 
-    def work(keep: Any = folder) -> None:
-        trainer.model.load_state_dict(initial.state_dict())
+    def work() -> None:
+        model: Any = trainer.model
+        model.load_state_dict(initial.state_dict())
         trainer.optimizer = trainer.lr_scheduler = None
         trainer.train()
 
@@ -87,7 +89,8 @@ def prepare_trl(shape: shapes.Shape, prompts: Any, chosen: Any, rejected: Any) -
 
 def _tokenizer() -> PreTrainedTokenizerFast:
     words = {f"t{index}": index for index in range(shapes.VOCABULARY)}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, "t1")), eos_token="t0", pad_token="t0")
+    backend = Tokenizer(WordLevel(words, "t1"))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="t0", pad_token="t0")  # type: ignore[no-untyped-call]
 
 
 def textbook(model: Any, triples: Sequence[Any], batch_size: int) -> None:
@@ -112,7 +115,10 @@ def full_logp(model: Any, prompts: Sequence[Any], completions: Sequence[Any]) ->
     sequences = [torch.tensor([*prompt, *completion]) for prompt, completion in zip(prompts, completions, strict=True)]
     ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(sequence) for sequence in sequences], batch_first=True)
-    logp = model(ids, attention_mask=mask).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    logp: torch.Tensor = (
+        model(ids, attention_mask=mask).logits[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    )
     first = torch.tensor([len(prompt) - 1 for prompt in prompts])
     wanted = mask[:, 1:].bool() & (torch.arange(ids.shape[1] - 1) >= first[:, None])
-    return (logp * wanted).sum(1)
+    summed: torch.Tensor = (logp * wanted).sum(1)
+    return summed

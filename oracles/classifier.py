@@ -1,8 +1,8 @@
 """The local oracle and judge of movie reviews: positive sentiment, less what is repetitive or broken.
 
 score = sentiment - repetition - brokenness, all in nats. `oracle` and `judge` are two models of one kind that share no
-training review. The wish is that of the paper's judging prompt (appendix A): "the most positive sentiment, which also is
-grammatically correct, consistent, and avoids repetition".
+training review. The wish is that of the paper's judging prompt (appendix A): "the most positive sentiment, which also
+is grammatically correct, consistent, and avoids repetition".
 Paper: GPT-4 judges. This stands in for it at no cost, and knows words and pairs of words only.
 """
 
@@ -22,7 +22,7 @@ import rfc8785
 from apl_bench.oracles.fluency import incoherence, odd_share, repetition, unknown_share
 from apl_bench.oracles.sentiment import bounded, feature_keys, log_odds
 from apl_bench.oracles.weights import Weights, read_weights
-from apl_bench.oracles.words import UNKNOWN, may_be_cut, tokenize
+from apl_bench.oracles.words import may_be_cut, tokenize
 from apl_bench.protocols import Oracle
 from apl_bench.spec import nearest
 from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
@@ -71,11 +71,11 @@ class Scorer:
         return bounded(log_odds(keys, self.weights.sentiment, self.weights.intercept), self.weights.limit)
 
     def brokenness(self, text: str, tokens: Sequence[str], ids: Sequence[int]) -> float:
-        """Penalties for incoherent, unknown and odd text, nats. A last word that may be cut in half is not held against it."""
+        """Penalties for incoherent, unknown and odd text, nats. A last word that may be cut in half is not judged."""
         end = len(tokens) - 1 if tokens and may_be_cut(text) else len(tokens)
         measures = {
             "incoherence": incoherence(ids[:end], self.weights.association),
-            "unknown": unknown_share(tokens[:end], ids[:end], UNKNOWN),
+            "unknown": unknown_share(tokens[:end], ids[:end]),
             "odd": odd_share(text),
         }
         return math.fsum(self.weights.penalties[name](value) for name, value in measures.items())
@@ -146,20 +146,22 @@ class Classifier(Oracle):
 
 
 def _read_scores(raw: str) -> tuple[float, float] | None:
-    """(score_first, score_second), or None where the text is not one JSON object with two usable numbers under these names."""
+    """(score_first, score_second), or None where the text is not one JSON object with both as usable numbers."""
     try:
         answer = json.loads(raw, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         return None
     if not isinstance(answer, dict):
         return None
-    first, second = answer.get("score_first"), answer.get("score_second")
-    return (float(first), float(second)) if _is_score(first) and _is_score(second) else None
+    first, second = _usable(answer.get("score_first")), _usable(answer.get("score_second"))
+    return None if first is None or second is None else (first, second)
 
 
-def _is_score(value: object) -> bool:
-    """A finite number of a size that a score can have; True and False are no numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -MAX_SCORE <= value <= MAX_SCORE
+def _usable(value: object) -> float | None:
+    """The value where it is a number of a size that a score can have; True and NaN are none."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if -MAX_SCORE <= value <= MAX_SCORE else None
 
 
 def _unique(items: list[tuple[str, object]]) -> dict[str, object]:

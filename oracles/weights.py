@@ -48,7 +48,7 @@ class Weights:
 
 
 def write_weights(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a classifier's tensors (see _SHAPES); ValueError where `read_weights` would refuse them. Same input, same bytes."""
+    """Write a classifier's tensors (see _SHAPES); equal tensors give equal bytes. ValueError if unreadable."""
     data = save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
     parse_weights(data, str(path))
     path.write_bytes(data)
@@ -77,9 +77,7 @@ def parse_weights(data: bytes, name: str) -> Weights:
     )
     return Weights(
         vocabulary=Vocabulary.of(words),
-        association=Association(
-            pairs, tensors["association.after"].tolist(), tensors["association.before"].tolist()
-        ),
+        association=Association(pairs, tensors["association.after"].tolist(), tensors["association.before"].tolist()),
         sentiment=dict(zip(keys, zip(weights, scales, strict=True), strict=True)),
         intercept=float(tensors["sentiment.intercept"][0]),
         limit=float(tensors["sentiment.limit"][0]),

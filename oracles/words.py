@@ -13,10 +13,11 @@ MAX_WORDS = 2**16 - FIRST_WORD  # two ids make one 32-bit key
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[.,;:!?()]")
 _CUT = re.compile(r"[^\W_'-]['-]?\Z")
 _BREAKS = frozenset(".,;:!?()")
-_NEGATORS = frozenset(
+_NEGATORS_TEXT = (
     "not no never nothing nobody nowhere neither nor none hardly barely scarcely without cannot lacks lacking "
-    "dont didnt doesnt isnt wasnt arent cant couldnt wont wouldnt shouldnt aint havent hasnt".split()
+    "dont didnt doesnt isnt wasnt arent cant couldnt wont wouldnt shouldnt aint havent hasnt"
 )
+_NEGATORS = frozenset(_NEGATORS_TEXT.split())
 
 
 def tokenize(text: str) -> list[str]:
@@ -25,7 +26,7 @@ def tokenize(text: str) -> list[str]:
 
 
 def may_be_cut(text: str) -> bool:
-    """True where the text ends inside or right after a word: a completion stopped by its token limit may end in half of one."""
+    """True where the text ends in a word: a completion stopped by its token limit may end in half of one."""
     return _CUT.search(text.rstrip(" ")) is not None
 
 
@@ -44,7 +45,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, words: Sequence[str]) -> Vocabulary:
-        """From the list that ships; a word's id is its place in it, after the reserved ones. ValueError if it is too long."""
+        """From the list that ships; a word's id is its place in it, after the reserved ones. ValueError if too long."""
         if len(words) > MAX_WORDS:
             raise ValueError(f"a vocabulary of {len(words)} words; expected at most {MAX_WORDS}")
         ids = {word: place for place, word in enumerate(words, FIRST_WORD)}

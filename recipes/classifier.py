@@ -1,6 +1,6 @@
 """How the shipped sentiment classifiers were made: `oracle` and `judge`, each from its own third of the reviews.
 
-    python recipes/classifier.py --out apl_bench/oracles/data
+python recipes/classifier.py --out apl_bench/oracles/data
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+
 from apl_bench.oracles.classifier import Scorer
 from apl_bench.oracles.fluency import MAX_ASSOCIATION
 from apl_bench.oracles.sentiment import feature_keys
@@ -22,7 +25,6 @@ from apl_bench.oracles.weights import ASSOCIATION_STEP, SCORING, Weights, read_w
 from apl_bench.oracles.words import FIRST_WORD, Vocabulary, pair_key, tokenize
 from apl_bench.tasks.reviews import Share, share_of
 from apl_bench.tasks.sources import Review, read_package
-from sklearn.linear_model import LogisticRegression
 
 SEED = 0
 MIN_WORD_REVIEWS = 2  # a word in one review only is unknown
@@ -58,7 +60,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Sentiment:
-    """Logistic regression on scaled, normed features: log-odds = intercept + (features . weights) / |features . scales|."""
+    """Logistic regression on scaled, normed features x: log-odds = intercept + (x . weights) / |x * scales|."""
 
     weights: np.ndarray
     scales: np.ndarray
@@ -85,7 +87,7 @@ def learn_words(token_lists: Sequence[Sequence[str]]) -> list[str]:
 
 def learn_associations(id_lists: Sequence[Sequence[int]], num_ids: int) -> dict[str, np.ndarray]:
     """log p(second | first) / p(second) by absolute discounting with Kneser-Ney back-off, as the tensors that ship."""
-    pairs = Counter(pair for ids in id_lists for pair in zip(ids, ids[1:], strict=False))
+    pairs = Counter(pair for ids in id_lists for pair in pairwise(ids))
     first, second, count = np.array([(a, b, n) for (a, b), n in sorted(pairs.items())]).T
     chance = np.bincount(np.concatenate([np.array(ids, dtype=int) for ids in id_lists]), minlength=num_ids) + 0.5
     continuation = np.bincount(second, minlength=num_ids) + 0.5
@@ -159,9 +161,7 @@ def build(reviews: Sequence[Review]) -> dict[str, np.ndarray]:
     positive, number = np.array([review.positive for review in reviews]), np.arange(len(reviews))
     model = fit_calibrated(
         Texts(matrix(whole_keys, features), positive, number),
-        Texts(
-            matrix(piece_keys, features), np.repeat(positive, NUM_FRAGMENTS), np.repeat(number, NUM_FRAGMENTS)
-        ),
+        Texts(matrix(piece_keys, features), np.repeat(positive, NUM_FRAGMENTS), np.repeat(number, NUM_FRAGMENTS)),
     )
     return {
         **learn_associations(id_lists, len(words) + FIRST_WORD),

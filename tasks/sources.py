@@ -103,7 +103,7 @@ class HubSource:
         return [row for split in _SPLITS for row in _hub_rows(self._download(split), split)]
 
     def identity(self) -> Mapping[str, JSON]:
-        return {"source": "hub", "dataset": HUB_DATASET, "revision": self.revision}
+        return {"source": "hub", "repository": HUB_DATASET, "revision": self.revision}
 
     def _download(self, split: Split) -> str:
         from huggingface_hub import hf_hub_download

@@ -85,6 +85,7 @@ def test_only_the_prompts_that_are_asked_for_are_drawn() -> None:
         ("p1", " 0", " 1"),
     ]
     assert set(candidates.drawn) == {1, 3}
+    assert candidates.pairs([PairIndex(1, 0, 1)]) == pairs[1:]
     assert (theta.num_sampled, candidates.meter.num_generated) == (4, 4)
 
 

@@ -252,6 +252,7 @@ def _entropy_sign(make: Make) -> Iterator[Finding]:
 _STAGES = (
     (_declarations, _label_sources),
     (_acquisitions, _shortlists),
-    (_determinism, _state),
+    (_determinism,),
+    (_state,),
     (_feature_cache, _waste, _score_order, _seeded_ties, _permutation, _exchange, _entropy_sign),
 )

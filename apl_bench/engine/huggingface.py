@@ -14,7 +14,7 @@ from apl_bench.engine.memory import keep_freed_memory
 from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model
 from apl_bench.engine.network import Network
 from apl_bench.engine.weights import checksum, load_weights, save_weights
-from apl_bench.protocols import Policy
+from apl_bench.protocols import Policy, Tokenizer
 from apl_bench.spec import PolicySpec, TrainingSpec
 from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, SpecError, TrainingReport
 
@@ -24,8 +24,9 @@ class HuggingFacePolicy:
 
     def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
         self.network = network
-        self.tokenizer = tokenizer
+        self.tokenizer: Tokenizer = tokenizer
         self.eos_ids = eos
+        self._tokenizer = tokenizer
 
     def sample(self, requests: Sequence[SampleRequest], temperature: float) -> list[Sample]:
         """One completion for each request, with its log-probability at temperature 1 from the same pass.
@@ -41,14 +42,14 @@ class HuggingFacePolicy:
 
     def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
         """log p(completion | prompt) at temperature 1, shape (n,), nats; SpecError where one is too long."""
-        encoded = [self.tokenizer.encode_prompt(prompt.text) for prompt in prompts]
+        encoded = [self._tokenizer.encode_prompt(prompt.text) for prompt in prompts]
         for prompt, tokens, completion in zip(prompts, encoded, completions, strict=True):
             self._require_fit(prompt, len(tokens), len(completion.token_ids))
         token_ids = [completion.token_ids for completion in completions]
         return scoring.logp(self.network, scoring.Sequences(encoded, token_ids))
 
     def _draw(self, request: SampleRequest) -> sampling.Draw:
-        tokens, bounds = self.tokenizer.encode_prompt(request.prompt.text), request.bounds
+        tokens, bounds = self._tokenizer.encode_prompt(request.prompt.text), request.bounds
         if not 0 <= bounds.min_new_tokens <= bounds.max_new_tokens or bounds.max_new_tokens < 1:
             raise SpecError(
                 f"{bounds} for prompt {request.prompt.id!r}; expected 0 <= minimum <= maximum, and maximum >= 1"
@@ -63,7 +64,7 @@ class HuggingFacePolicy:
                             f"model takes {limit} in all. Shorten the task's prompts or completions")  # fmt: skip
 
     def _sample(self, prompt: tuple[int, ...], drawn: sampling.Drawn) -> Sample:
-        text = self.tokenizer.continuation(prompt, drawn.tokens[:-1] if drawn.finished else drawn.tokens)
+        text = self._tokenizer.continuation(prompt, drawn.tokens[:-1] if drawn.finished else drawn.tokens)
         return Sample(Completion(text, drawn.tokens, drawn.finished), drawn.logp)
 
 
@@ -89,6 +90,7 @@ class HuggingFaceEngine:
 
     def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
         network.check()
+        self._tokenizer = tokenizer
         self._reference = ReferencePolicy(network, tokenizer, eos)
 
     def reference(self) -> ReferencePolicy:
@@ -126,7 +128,7 @@ class HuggingFaceEngine:
         return {
             "architecture": type(network.model).__name__,
             "weights_sha256": checksum(network.parameters),
-            "tokenizer_sha256": self._reference.tokenizer.checksum(),
+            "tokenizer_sha256": self._tokenizer.checksum(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "device": _device_name(network.device),
@@ -135,7 +137,7 @@ class HuggingFaceEngine:
         }
 
     def _policy(self, network: Network) -> HuggingFacePolicy:
-        return HuggingFacePolicy(network, self._reference.tokenizer, self._reference.eos_ids)
+        return HuggingFacePolicy(network, self._tokenizer, self._reference.eos_ids)
 
     def _token_pairs(self, preferences: Sequence[Preference]) -> dpo.TokenPairs:
         prompts = [preference.prompt for preference in preferences]
@@ -143,7 +145,7 @@ class HuggingFaceEngine:
         rejected = [preference.rejected for preference in preferences]
         reference = self._reference.logp([*prompts, *prompts], [*chosen, *rejected])
         return dpo.TokenPairs(
-            [self._reference.tokenizer.encode_prompt(prompt.text) for prompt in prompts],
+            [self._tokenizer.encode_prompt(prompt.text) for prompt in prompts],
             [completion.token_ids for completion in chosen],
             [completion.token_ids for completion in rejected],
             reference[: len(prompts)],

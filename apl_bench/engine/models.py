@@ -64,8 +64,9 @@ def load_model(policy: PolicySpec) -> tuple[Any, PolicyTokenizer]:
     if policy.model.startswith(SHIPPED):
         with as_file(files("apl_bench.tasks") / "models") as folder:
             return _load(_shipped(folder, policy.model.removeprefix(SHIPPED)), None)
-    if Path(policy.model).expanduser().is_dir():
-        return _load(str(Path(policy.model).expanduser()), None)
+    folder = Path(policy.model).expanduser()
+    if policy.model and folder.is_dir():
+        return _load(str(folder), None)
     return _load(_hub_id(policy), policy.revision)
 
 

@@ -55,5 +55,5 @@ class Network:
         return hidden
 
     def check(self) -> None:
-        """Raise SpecError where body and head put together are not the model."""
-        check_head(self.model, self.hidden, self.head)
+        """Raise SpecError where body and head put together are not the model (in fp32, whatever it runs in)."""
+        check_head(self.model, Network(self.model, mixed=False).hidden, self.head)

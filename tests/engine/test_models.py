@@ -50,7 +50,7 @@ def test_a_shipped_policy_is_found_by_name(checkpoint: Path, monkeypatch: pytest
     assert load_model(spec("shipped:reviews"))[0].config.n_embd == 32
     with pytest.raises(SpecError, match=r"no shipped policy called 'review'. Did you mean 'reviews'\?"):
         load_model(spec("shipped:review"))
-    with pytest.raises(SpecError, match="no shipped policy called '../models/reviews'"):
+    with pytest.raises(SpecError, match=r"no shipped policy called '\.\./models/reviews'"):
         load_model(spec("shipped:../models/reviews"))
 
 

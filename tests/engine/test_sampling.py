@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apl_bench.engine import sampling, scoring
 from apl_bench.engine.network import Network
 from apl_bench.engine.sampling import Draw, Drawn, Settings, inverse_cdf, sample
+from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 from tests.engine import tiny
 
@@ -87,7 +88,7 @@ def test_later_tokens_condition_on_earlier_ones() -> None:
     for draw, drawn in zip(requests, sample(network, requests, Settings(1.0, ())), strict=True):
         with torch.no_grad():
             scores = network.model(torch.tensor([[*prompt, drawn.tokens[0]]])).logits[0, -1:]
-        uniform = torch.from_numpy(sampling.uniforms([draw.stream], 2)[0, 1:])
+        uniform = torch.from_numpy(uniforms([draw.stream], 2)[0, 1:])
         assert inverse_cdf(scores, uniform).item() == drawn.tokens[1]
 
 
@@ -146,16 +147,19 @@ def test_without_eos_every_completion_is_as_long_as_may_be() -> None:
 
 def test_the_last_token_may_be_eos() -> None:
     requests = [Draw((4,), LengthBounds(1, 1), (index,)) for index in range(2)]
-    drawn = sample(NETWORK, requests, Settings(0.7, tuple(range(tiny.VOCABULARY))))
+    drawn = sample(NETWORK, requests, Settings(0.7, tuple(range(1, tiny.VOCABULARY))))
     assert all(isinstance(result, Drawn) and result.finished for result in drawn)
 
 
 def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network, fed = tiny.network(), []
     original = network.hidden
-    monkeypatch.setattr(
-        network, "hidden", lambda ids, **inputs: fed.append(tuple(ids.shape)) or original(ids, **inputs)
-    )
+
+    def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        fed.append(tuple(ids.shape))
+        return original(ids, **inputs)
+
+    monkeypatch.setattr(network, "hidden", hidden)
     lengths = [2] * 40 + [4] * 30
     requests = [Draw((6, 7, 8), LengthBounds(high, high), (row,)) for row, high in enumerate(lengths)]
     sample(network, requests, PLAIN)

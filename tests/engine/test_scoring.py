@@ -50,7 +50,12 @@ def test_the_head_sees_completion_positions_only(monkeypatch: pytest.MonkeyPatch
     sequences = tiny.sequences(30)
     seen: list[int] = []
     original = Head.logits
-    monkeypatch.setattr(Head, "logits", lambda self, hidden: seen.append(len(hidden)) or original(self, hidden))
+
+    def logits(head: Head, hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(len(hidden))
+        return original(head, hidden)
+
+    monkeypatch.setattr(Head, "logits", logits)
     scoring.logp(NETWORK, sequences)
     num_completion = sum(map(len, sequences.completions))
     num_groups = len({length // 4 for length in sequences.lengths}) + 1

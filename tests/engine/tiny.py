@@ -33,7 +33,7 @@ from apl_bench.types import Completion, Preference, Prompt
 
 EOS = 0
 VOCABULARY = 257
-SHARED = {
+SHARED: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
     "num_attention_heads": 4, "max_position_embeddings": 64, "bos_token_id": EOS, "eos_token_id": EOS,
     "pad_token_id": EOS,
