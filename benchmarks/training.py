@@ -70,9 +70,9 @@ def prepare_trl(shape: shapes.Shape, prompts: Any, chosen: Any, rejected: Any) -
     data = datasets.Dataset.from_dict({"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected})
     config = DPOConfig(
         output_dir=tempfile.gettempdir(), per_device_train_batch_size=shape.batch_size, num_train_epochs=1,
-        learning_rate=RATE, lr_scheduler_type="constant", beta=BETA, use_cpu=True, bf16=False, gradient_checkpointing=False,
-        precompute_ref_log_probs=True, report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
-        dataloader_pin_memory=False,
+        learning_rate=RATE, lr_scheduler_type="constant", beta=BETA, precompute_ref_log_probs=True, use_cpu=True,
+        bf16=False, gradient_checkpointing=False, report_to="none", save_strategy="no", logging_strategy="no",
+        disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     initial = shapes.build(shape)
     trainer = _TokenisedTrainer(copy.deepcopy(initial), args=config, train_dataset=data, processing_class=_tokenizer())

@@ -104,11 +104,34 @@ def test_the_better_text_wins_in_either_place(classifier: Classifier, name: str)
 
 
 def test_a_last_word_cut_in_half_costs_nothing(classifier: Classifier) -> None:
-    text = PROMPT + GOOD + " It is absolutely "
+    text = PROMPT + " it has two actors. It is absolutely "
     penalties = {end: classifier.explain(text + end).brokenness for end in ("wonderful", "wonderf", "wond", "w")}
     assert len(set(penalties.values())) == 1
     assert classifier.explain(text + "wonderf.").brokenness > penalties["wonderf"]
     assert classifier.explain(text + "wonderful").sentiment > classifier.explain(text + "wonderf").sentiment
+
+
+def test_words_that_are_none_cost_more_than_unknown_names(classifier: Classifier) -> None:
+    words, names = " the flomming bratend of the exgrimbly.", " the Flomming Bratend of the Exgrimbly."
+    assert classifier.explain(PROMPT + words).brokenness > classifier.explain(PROMPT + names).brokenness + 0.5
+
+
+def test_odd_characters_cost_what_usual_ones_do_not(classifier: Classifier) -> None:
+    odd, usual = (f" it was {mark}fine{mark} and {mark}fun{mark}." for mark in ("~^", '"'))
+    assert classifier.explain(PROMPT + odd).brokenness > classifier.explain(PROMPT + usual).brokenness + 0.5
+
+
+def test_what_is_scored_is_the_prompt_with_its_completion(classifier: Classifier) -> None:
+    answer = json.loads(classifier.ask([comparison(GOOD, " dull.")])[0].raw)
+    assert [answer["score_first"], answer["score_second"]] == classifier.score(
+        [PROMPT + GOOD, PROMPT + " dull."]
+    ).tolist()
+
+
+@pytest.mark.parametrize(("model", "digits"), [("oracle", [2.383869, -1.705031]), ("judge", [2.275636, -1.859847])])
+def test_the_shipped_digits_stand(model: str, digits: list[float]) -> None:
+    """Made of correctly rounded operations only, so equal on every machine; other digits are another oracle."""
+    assert Classifier(model).score([PROMPT + GOOD, "Thi\u00eas ~ is not, not a go"]).tolist() == digits
 
 
 def test_praise_is_worth_less_and_less(classifier: Classifier) -> None:
