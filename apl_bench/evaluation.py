@@ -58,9 +58,9 @@ class Evaluation:
         prompts = [prompt for prompt in self._prompts[:num] if prompt.human_completion]
         encode = theta.tokenizer.encode
         humans = [_human(prompt, encode(prompt.human_completion or "")) for prompt in prompts]
-        logps = theta.logp(prompts, humans) if humans else []
+        logps = theta.logp(prompts, humans).tolist() if humans else []
         for prompt, human, logp in zip(prompts, humans, logps, strict=True):
-            yield {"kind": "human", "prompt_id": prompt.id, "num_tokens": len(human.token_ids), "logp": float(logp)}
+            yield {"kind": "human", "prompt_id": prompt.id, "num_tokens": len(human.token_ids), "logp": logp}
 
 
 def pair_row(pair: Pair) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class History:
         """r(chosen) - r(rejected) under theta_t, shape (L,), nats."""
         prompts = [preference.prompt for preference in self.preferences]
         chosen = self._source.reward(prompts, [preference.chosen for preference in self.preferences])
-        return chosen - self._source.reward(prompts, [preference.rejected for preference in self.preferences])
+        rejected = self._source.reward(prompts, [preference.rejected for preference in self.preferences])
+        return np.asarray(chosen - rejected)
 
 
 @dataclass

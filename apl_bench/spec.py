@@ -192,9 +192,9 @@ class RunSpec:
             raise SpecError(
                 f"preset {preset!r} has no table [{name}]; a preset states all of: {', '.join(sorted(known))}"
             )
-        plugins = {name: PluginSpec.from_table(tables[name]) for name in _PLUGINS}
-        sections = {name: _section(name, kind, tables[name]) for name, kind in _SECTIONS.items()}
-        return cls(preset=preset, seed=seed, **plugins, **sections)
+        parts: dict[str, Any] = {name: PluginSpec.from_table(tables[name]) for name in _PLUGINS}
+        parts |= {name: _section(name, kind, tables[name]) for name, kind in _SECTIONS.items()}
+        return cls(preset=preset, seed=seed, **parts)
 
     def to_tables(self) -> dict[str, Any]:
         """Plain nested values, as they are hashed and recorded."""
