@@ -19,7 +19,7 @@ from apl_bench.types import Preference, TrainingReport
 class Journal:
     """The runner's view of a run directory; `listen` gets every event as it is written to events.jsonl."""
 
-    def __init__(self, writer: RunWriter, clock: Clock, listen: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, writer: RunWriter, clock: Clock, listen: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._writer = writer
         self._clock = clock
         self._listen = listen
@@ -80,4 +80,5 @@ class Journal:
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1),
         }
         self._writer.event(**event)
-        self._listen(event)
+        if self._listen:
+            self._listen(event)

@@ -122,7 +122,7 @@ class Classifier(Oracle):
             return Reading(Verdict.INVALID)
         difference = scores[0] - scores[1]
         verdict = Verdict.FIRST if difference > 0 else Verdict.SECOND if difference < 0 else Verdict.TIE
-        return Reading(verdict, float(np.exp(-np.logaddexp(0.0, -difference))))
+        return Reading(verdict, round(float(np.exp(-np.logaddexp(0.0, -difference))), DIGITS))
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """The score of each whole text, shape (len(texts),), nats."""

@@ -40,7 +40,7 @@ def execute(spec: RunSpec, materials: Materials, root: Path) -> Run:
         experiment = build(spec, materials, ledger, Mode.RECORD)
         writer = RunWriter(run_path(root / "runs", spec))
         writer.open(experiment.manifest())
-        run(experiment, Journal(writer, materials.clock, lambda event: None))
+        run(experiment, Journal(writer, materials.clock))
         writer.close()
     return Run(writer.path)
 

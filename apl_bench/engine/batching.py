@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-LENGTH_STEP = 4
 Item = TypeVar("Item")
 
 
-def padded_length(length: int, limit: int) -> int:
-    """The length that a sequence of `length` tokens is padded to: 3 or an eighth more at most, and up to `limit`."""
-    step = max(LENGTH_STEP, 1 << max(0, length.bit_length() - 4))
+def padded_length(length: int, limit: int, least_step: int) -> int:
+    """The length that a sequence of `length` tokens is padded to, `limit` at most.
+
+    It is the next multiple of `least_step`, or of a larger power of 2 that adds an eighth at most.
+    """
+    step = max(least_step, 1 << max(0, length.bit_length() - 4))
     return max(length, min(limit, -(-length // step) * step))
 
 

@@ -19,6 +19,7 @@ from apl_bench.engine.network import Network
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
+LENGTH_STEP = 16  # large: padding costs the prefill only, and rows that share a batch share every later step
 TOKEN_BUDGET = {"cpu": 16384, "cuda": 131072}  # positions of keys and values held at a time
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
 
@@ -56,7 +57,7 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
     On a CPU a completion does not depend on the other draws or their order.
     """
     drawn: dict[int, Drawn] = {}
-    lengths = [padded_length(len(draw.prompt), network.max_length) for draw in draws]
+    lengths = [padded_length(len(draw.prompt), network.max_length, LENGTH_STEP) for draw in draws]
     for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
         capacity = lengths[group[0]] + draws[longest_first[0]].bounds.max_new_tokens

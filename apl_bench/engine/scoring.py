@@ -16,6 +16,7 @@ from torch import Tensor
 from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
 from apl_bench.engine.network import Network
 
+LENGTH_STEP = 4  # small: every padded token costs a pass
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}  # padded tokens in a forward pass without gradients
 
 
@@ -78,7 +79,7 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
     On a CPU a sequence's value does not depend on the other ones, to the last bit.
     """
     values = np.empty(len(sequences))
-    lengths = [padded_length(length, network.max_length) for length in sequences.lengths]
+    lengths = [padded_length(length, network.max_length, LENGTH_STEP) for length in sequences.lengths]
     for group in group_by(lengths):
         length = lengths[group[0]]
         for rows in split_evenly(group, TOKEN_BUDGET[network.device.type] // length):

@@ -8,16 +8,17 @@ from hypothesis import strategies as st
 from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000))
-def test_padding_covers_the_sequence_and_is_small(length: int, limit: int) -> None:
-    padded = padded_length(length, limit)
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 4, 16]))
+def test_padding_covers_the_sequence_and_is_small(length: int, limit: int, step: int) -> None:
+    padded = padded_length(length, limit, step)
     assert length <= padded <= max(length, limit)
-    assert padded - length < max(4, length / 8 + 1)
+    assert padded - length < max(step, length / 8 + 1)
 
 
 def test_padded_lengths_by_hand() -> None:
-    assert [padded_length(length, 1000) for length in (1, 4, 5, 31, 33, 100, 513)] == [4, 4, 8, 32, 36, 104, 576]
-    assert padded_length(13, limit=14) == 14
+    assert [padded_length(length, 1000, 4) for length in (1, 4, 5, 31, 33, 100, 513)] == [4, 4, 8, 32, 36, 104, 576]
+    assert [padded_length(length, 1000, 16) for length in (8, 16, 17, 513)] == [16, 16, 32, 576]
+    assert padded_length(13, 14, 4) == 14
 
 
 @given(st.lists(st.integers(), max_size=60), st.integers(1, 12))

@@ -47,9 +47,24 @@ def test_a_completion_does_not_depend_on_the_budget(budget: int, monkeypatch: py
     assert sample(NETWORK, DRAWS, PLAIN) == ALL
 
 
-def test_a_completion_does_not_depend_on_when_rows_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2"])
+def test_rows_that_end_early_leave_in_any_order(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With EOS as likely as not at each token, rows leave from everywhere; the others keep their keys and positions."""
+    network, often = tiny.network(kind), Settings(1.5, tuple(range(1, 65)))
+    requests = [Draw(draw.prompt, LengthBounds(1, 12), draw.stream) for draw in draws(120)]
+    drawn = sample(network, requests, often)
+    assert len({len(result.tokens) for result in drawn}) > 6
+    sequences = scoring.Sequences([draw.prompt for draw in requests], [result.tokens for result in drawn])
+    np.testing.assert_allclose([result.logp for result in drawn], scoring.logp(network, sequences), atol=1e-4)
     monkeypatch.setattr(sampling, "COMPACT_BELOW", 0.0)
-    assert sample(NETWORK, DRAWS, PLAIN) == ALL
+    assert sample(network, requests, often) == drawn
+
+
+def test_prompts_that_need_no_padding_are_drawn_as_among_others() -> None:
+    rng = np.random.default_rng(5)
+    full = [Draw(tiny.tokens(rng, 16), LengthBounds(8, 8), (index,)) for index in range(40)]
+    short = [Draw(tiny.tokens(rng, 7), LengthBounds(8, 8), (index, "short")) for index in range(40)]
+    assert sample(NETWORK, [*short, *full], PLAIN)[40:] == sample(NETWORK, full, PLAIN)
 
 
 def test_streams_differ_so_completions_do() -> None:
@@ -163,7 +178,7 @@ def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: py
     lengths = [2] * 40 + [4] * 30
     requests = [Draw((6, 7, 8), LengthBounds(high, high), (row,)) for row, high in enumerate(lengths)]
     sample(network, requests, PLAIN)
-    assert fed == [(4, 4), (71, 1), (31, 1), (31, 1)]
+    assert fed == [(2, 16), (71, 1), (31, 1), (31, 1)]
 
 
 def test_nothing_to_sample() -> None:
