@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from apl_bench.judging import Judged, preference
-from apl_bench.judgments.record import Record
+from apl_bench.judgments.record import Record, RecordError
 from apl_bench.protocols import Engine, Policy
 from apl_bench.spec import RunSpec
 from apl_bench.summary import summarise
@@ -138,8 +138,14 @@ class Run:
         """The slice of the ledger that this run used, by key; a last line cut off by a kill is left out."""
         path = self.path / "judgments.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        records = (Record.from_line(line) for line in lines)
-        return {record.key: record for record in records}
+        records = {}
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = Record.from_line(line)
+            except RecordError as error:
+                raise SpecError(f"{path}:{number} is no record of a judgment: {error}") from None
+            records[record.key] = record
+        return records
 
     def summary(self) -> dict[str, Any]:
         """The result as it follows from the recorded steps and waypoints."""

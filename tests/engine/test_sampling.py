@@ -181,5 +181,12 @@ def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: py
     assert fed == [(2, 16), (71, 1), (31, 1), (31, 1)]
 
 
+def test_rows_that_are_done_may_run_past_the_models_last_position() -> None:
+    requests = [Draw((3,) * 15, LengthBounds(49, 49), (0,)), Draw((4,) * 3, LengthBounds(61, 61), (1,))]
+    drawn = sample(NETWORK, requests, Settings(0.7, ()))
+    assert [len(result.tokens) for result in drawn] == [49, 61]
+    assert drawn[:1] == sample(NETWORK, requests[:1], Settings(0.7, ()))
+
+
 def test_nothing_to_sample() -> None:
     assert sample(NETWORK, [], PLAIN) == []
