@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from apl_bench.spec import PolicySpec, nearest
 from apl_bench.types import SpecError
@@ -97,6 +98,7 @@ def _hub_id(policy: PolicySpec) -> str:
 def _load(source: str, revision: str | None) -> tuple[Any, PolicyTokenizer]:
     """Load both from a folder, or from the hub where there is a revision."""
     options = {"revision": revision, "trust_remote_code": False, "local_files_only": revision is None}
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading weights, a second at most; a download keeps its own
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)

@@ -55,6 +55,7 @@ class Batch:
         ids_RL = np.zeros((len(sequences), length), dtype=np.int64)
         for row, (prompt, completion) in enumerate(zip(sequences.prompts, sequences.completions, strict=True)):
             fed = (prompt + completion)[:-1] if completion else prompt
+            ids_RL[row] = prompt[0]  # any token will do; a padding token would have transformers ask for a mask
             ids_RL[row, : len(fed)] = fed
         counts = np.array([len(completion) for completion in sequences.completions])
         starts = np.array([len(prompt) - 1 for prompt in sequences.prompts]) + np.arange(len(sequences)) * length

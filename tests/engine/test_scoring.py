@@ -72,7 +72,7 @@ def test_nothing_to_score() -> None:
 
 def test_where_tokens_are_predicted_by_hand() -> None:
     batch = scoring.Batch.of(scoring.Sequences([(1, 2), (3,)], [(4, 5), (6,)]), 4, torch.device("cpu"))
-    assert batch.ids_RL.tolist() == [[1, 2, 4, 0], [3, 0, 0, 0]]
+    assert batch.ids_RL.tolist() == [[1, 2, 4, 1], [3, 3, 3, 3]]
     assert batch.positions_N.tolist() == [1, 2, 4]
     assert batch.tokens_N.tolist() == [4, 5, 6]
     assert batch.rows_N.tolist() == [0, 0, 1]
