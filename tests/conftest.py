@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import apl_bench.engine  # noqa: F401 - before torch: it settles how torch's threads wait
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
