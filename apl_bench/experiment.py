@@ -54,7 +54,7 @@ class Experiment:
         return {
             "identity": self.spec.identity,
             "spec": self.spec.to_tables(),
-            "data": dict(self.materials.task.identity()),
+            "data": {**self.materials.task.identity(), "num_train": len(self.materials.train)},
             "model": dict(self.materials.engine.identity()),
             "strategy": {"origin": STRATEGIES.entry(self.spec.strategy.name).origin},
             "versions": {

@@ -7,6 +7,7 @@ sampling.py     the sampling loop; cache.py holds its keys and values
 scoring.py      log-probabilities on completion positions; head.py the head's part
 dpo.py          equation 4 and its updates
 attention.py    attention for one new token on a CPU
+parallel.py     batches side by side on a CPU
 batching.py     how sequences are padded and batched; why that changes no result
 weights.py      safetensors, atomically, and checksums
 memory.py       allocator settings of the C library

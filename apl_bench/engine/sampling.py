@@ -16,6 +16,7 @@ from transformers.cache_utils import DynamicCache
 from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
 from apl_bench.engine.cache import spread
 from apl_bench.engine.network import Network
+from apl_bench.engine.parallel import map_batches
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
@@ -50,23 +51,28 @@ class Settings:
     eos_ids: tuple[int, ...]
 
 
-@torch.inference_mode()
 def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[Drawn]:
     """One completion for each draw, in order.
 
-    On a CPU a completion does not depend on the other draws or their order.
+    On a CPU a completion does not depend on the other draws, their order, or the number of threads.
     """
-    drawn: dict[int, Drawn] = {}
     lengths = [padded_length(len(draw.prompt), network.max_length, LENGTH_STEP) for draw in draws]
+    batches: list[Sequence[int]] = []
     for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
         capacity = lengths[group[0]] + draws[longest_first[0]].bounds.max_new_tokens
-        for places in split_evenly(longest_first, TOKEN_BUDGET[network.device.type] // capacity):
-            results = _sample_batch(network, [draws[place] for place in places], settings, lengths[group[0]])
-            drawn.update(zip(places, results, strict=True))
+        batches += split_evenly(longest_first, TOKEN_BUDGET[network.device.type] // capacity)
+
+    def work(places: Sequence[int]) -> list[Drawn]:
+        return _sample_batch(network, [draws[place] for place in places], settings, lengths[places[0]])
+
+    drawn: dict[int, Drawn] = {}
+    for places, results in zip(batches, map_batches(work, batches, network.device), strict=True):
+        drawn.update(zip(places, results, strict=True))
     return [drawn[index] for index in range(len(draws))]
 
 
+@torch.inference_mode()
 def _sample_batch(network: Network, draws: Sequence[Draw], settings: Settings, length: int) -> list[Drawn]:
     """The draws, longest first, behind a filler whose prompt is padded.
 

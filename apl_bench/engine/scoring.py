@@ -15,6 +15,7 @@ from torch import Tensor
 
 from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
 from apl_bench.engine.network import Network
+from apl_bench.engine.parallel import map_batches
 
 LENGTH_STEP = 4  # small: every padded token costs a pass
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}  # padded tokens in a forward pass without gradients
@@ -73,21 +74,26 @@ def batch_logp(network: Network, batch: Batch) -> Tensor:
     return token_logp.new_zeros(len(batch.ids_RL)).index_add(0, batch.rows_N, token_logp)
 
 
-@torch.inference_mode()
 def logp(network: Network, sequences: Sequences) -> np.ndarray:
     """log p(completion | prompt) at temperature 1 of each sequence, shape (R,), nats.
 
-    On a CPU a sequence's value does not depend on the other ones, to the last bit.
+    On a CPU a sequence's value does not depend on the other ones or the number of threads, to the last bit.
     """
-    values = np.empty(len(sequences))
     lengths = [padded_length(length, network.max_length, LENGTH_STEP) for length in sequences.lengths]
+    batches: list[Sequence[int]] = []
     for group in group_by(lengths):
-        length = lengths[group[0]]
-        for rows in split_evenly(group, TOKEN_BUDGET[network.device.type] // length):
-            values[list(rows)] = _logp_of_rows(network, sequences.take(rows), length)
+        batches += split_evenly(group, TOKEN_BUDGET[network.device.type] // lengths[group[0]])
+
+    def work(rows: Sequence[int]) -> np.ndarray:
+        return _logp_of_rows(network, sequences.take(rows), lengths[rows[0]])
+
+    values = np.empty(len(sequences))
+    for rows, found in zip(batches, map_batches(work, batches, network.device), strict=True):
+        values[list(rows)] = found
     return values
 
 
+@torch.inference_mode()
 def _logp_of_rows(network: Network, sequences: Sequences, length: int) -> np.ndarray:
     rows = fill_up(range(len(sequences)), -(-min_rows(torch.get_num_threads()) // length))
     batch = Batch.of(sequences.take(rows), length, network.device)
