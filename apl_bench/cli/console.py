@@ -63,7 +63,7 @@ def number(value: float | None, digits: int = 4, signed: bool = False) -> str:
     """A number with so many digits; a dash where there is none, never a 0."""
     if value is None or math.isnan(value):
         return MISSING
-    return f"{value:{'+' if signed else ''}.{digits}f}"
+    return f"{value:{'+' if signed else ''}z.{digits}f}"  # z: no minus sign before a zero
 
 
 def _is_number(cell: str) -> bool:

@@ -91,8 +91,8 @@ def _styles(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _title(comparison: Comparison, rows: Sequence[Row]) -> str:
-    counts = {len(row.seeds) for row in rows}
-    seeds = f"{min(counts)} seeds" if len(counts) == 1 else f"{min(counts)}-{max(counts)} seeds"
+    fewest, most = min(len(row.seeds) for row in rows), max(len(row.seeds) for row in rows)
+    seeds = "1 seed" if most == 1 else f"{most} seeds" if fewest == most else f"{fewest}-{most} seeds"
     return f"{plain(comparison.name)}, {seeds}, {comparison.num_prompts} test prompts (band: one two-way SE)"
 
 
