@@ -13,10 +13,10 @@ import numpy as np
 
 from apl_bench.spec import RunSpec
 from apl_bench.statistics import Estimate, PairedDifference, area_under_curve, estimate, paired_difference
+from apl_bench.tally import MAX_INVALID_SHARE
 from apl_bench.types import SpecError
 
 BASELINE = "random"
-MAX_INVALID = 0.01  # above it a run is unsound
 
 
 class RecordedRun(Protocol):
@@ -249,7 +249,7 @@ def _notes(spec: RunSpec, rows: Sequence[Row], baseline: Arm | None) -> Iterator
         if len(row.seeds) == 1:
             yield f"{row.strategy} has one seed: its error is over prompts alone, and says nothing of another seed"
         worst = max(point.share_invalid for point in row.curve)
-        if worst > MAX_INVALID:
+        if worst > MAX_INVALID_SHARE:
             yield f"{row.strategy} is unsound: {worst:.1%} of the verdicts at a waypoint are invalid"
     if spec.oracle == spec.judge:
         yield "the judge is the oracle that labelled the training pairs: a policy that games it wins"

@@ -8,12 +8,11 @@ to get an answer is an exception.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from apl_bench.judgments.keys import request_key
 from apl_bench.judgments.nearest import Nearest, nearest_record
@@ -24,7 +23,6 @@ from apl_bench.types import JSON, Comparison, Pair, Preference, Reply, Verdict
 
 ORDER_SALT = "presentation-order/1"
 CHUNK = 128  # comparisons asked and made durable together: at most so many answers can be lost to a crash
-MAX_INVALID_SHARE = 0.01
 _MAX_COMPARED = 20_000
 
 
@@ -207,54 +205,3 @@ def preference(pair: Pair, verdict: Verdict, step: int) -> Preference | None:
     if verdict is Verdict.SECOND:
         return Preference(pair.prompt, pair.second, pair.first, step)
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class WinRate:
-    """Share of comparisons that the pair's first won, a tie being half: among valid verdicts, and over all of them with
-    every invalid one counted as lost (`worst`) and as won (`best`)."""
-
-    rate: float
-    worst: float
-    best: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How judgments went for the first of each pair, and how often the one *shown* first won."""
-
-    wins: int
-    losses: int
-    ties: int
-    invalid: int
-    first_shown_wins: int
-
-    @classmethod
-    def of(cls, judged: Iterable[Judged]) -> Self:
-        """Count each pair once; identical completions are ties."""
-        verdicts = [(item.verdict, item.swapped) for item in judged]
-        own = Counter(verdict for verdict, _ in verdicts)
-        return cls(
-            wins=own[Verdict.FIRST],
-            losses=own[Verdict.SECOND],
-            ties=own[Verdict.TIE],
-            invalid=own[Verdict.INVALID],
-            first_shown_wins=sum(verdict.unswap(swapped) is Verdict.FIRST for verdict, swapped in verdicts),
-        )
-
-    @property
-    def total(self) -> int:
-        """Number of pairs, invalid ones included: what was spent."""
-        return self.wins + self.losses + self.ties + self.invalid
-
-    @property
-    def sound(self) -> bool:
-        """False where more than 1 % of the verdicts could not be read."""
-        return self.invalid <= MAX_INVALID_SHARE * self.total
-
-    def win_rate(self) -> WinRate | None:
-        """Win rate with its bounds; None where no verdict is valid, since there is no rate then."""
-        points, valid = self.wins + self.ties / 2, self.total - self.invalid
-        if valid == 0:
-            return None
-        return WinRate(points / valid, worst=points / self.total, best=(points + self.invalid) / self.total)

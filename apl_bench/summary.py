@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,6 +11,8 @@ from typing import Any
 
 from apl_bench.objective import preference_probability
 from apl_bench.spec import RunSpec
+from apl_bench.tally import Tally
+from apl_bench.types import Verdict
 
 RESULT_SCHEMA = "apl-result/1"
 DIGITS = 9  # of what goes through exp, whose last bits differ between processors
@@ -26,6 +29,7 @@ def summarise(
     spec: RunSpec, steps: Sequence[Sequence[Mapping[str, Any]]], waypoints: Mapping[int, Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
     """The result of a run: counts and means at each waypoint, and what each step bought."""
+    tallies = [tally(rows) for rows in [*steps, *waypoints.values()]]
     return {
         "schema": RESULT_SCHEMA,
         "identity": spec.identity,
@@ -33,9 +37,15 @@ def summarise(
         "preset": spec.preset,
         "strategy": spec.strategy.name,
         "seed": spec.seed,
+        "sound": all(counts.sound for counts in tallies),
         "waypoints": [summarise_waypoint(num_labels, rows) for num_labels, rows in waypoints.items()],
         "steps": [summarise_step(rows) for rows in steps],
     }
+
+
+def tally(rows: Sequence[Mapping[str, Any]]) -> Tally:
+    """The verdicts of a step's labels or a waypoint's comparisons."""
+    return Tally.of((Verdict(row["verdict"]), row["swapped"]) for row in rows if "verdict" in row)
 
 
 def summarise_waypoint(num_labels: int, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -46,15 +56,17 @@ def summarise_waypoint(num_labels: int, rows: Sequence[Mapping[str, Any]]) -> di
     """
     comparisons = [row for row in rows if row["kind"] == "comparison"]
     humans = [row for row in rows if row["kind"] == "human"]
-    counts = {name: sum(row["verdict"] == verdict for row in comparisons) for name, verdict in _COUNTS.items()}
-    valid = len(comparisons) - counts["invalid"]
+    counts = tally(comparisons)
+    rate = counts.win_rate()
     texts = [row["policy"]["text"] for row in comparisons]
     probes = [row for row in comparisons if row["reference_logp"] is not None]
     log_ratios = [row["policy_logp"] - row["reference_logp"] for row in probes]
     return {
         "num_labels": num_labels,
-        **counts,
-        "win_rate": (counts["wins"] + counts["ties"] / 2) / valid if valid else None,
+        **dataclasses.asdict(counts),
+        "win_rate": rate and rate.rate,
+        "win_rate_worst": rate and rate.worst,
+        "win_rate_best": rate and rate.best,
         "kl": fmean(log_ratios) if log_ratios else None,
         "mean_length": fmean(len(row["policy"]["token_ids"]) for row in comparisons),
         "repetition": fmean(repetition(text) for text in texts),
@@ -63,23 +75,20 @@ def summarise_waypoint(num_labels: int, rows: Sequence[Mapping[str, Any]]) -> di
     }
 
 
-_COUNTS = {"wins": "first", "losses": "second", "ties": "tie", "invalid": "invalid"}
-
-
 def summarise_step(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a step bought: counts of verdicts, and the probability that theta_t gave to each label (figure 3)."""
     head = rows[0]
     labels = [row for row in rows if row["kind"] == "label"]
+    counts = tally(labels)
     signed = [row["margin"] if row["verdict"] == "first" else -row["margin"] for row in labels
               if row["verdict"] in ("first", "second")]  # fmt: skip
     return {
         "step": head["step"],
         "num_pairs": len(labels),
         "num_preferences": len(signed),
-        "ties": sum(row["verdict"] == "tie" for row in labels),
-        "invalid": sum(row["verdict"] == "invalid" for row in labels),
-        "first_shown_wins": sum((row["verdict"] == "first") != row["swapped"] for row in labels
-                                if row["verdict"] in ("first", "second")),
+        "ties": counts.ties,
+        "invalid": counts.invalid,
+        "first_shown_wins": counts.first_shown_wins,
         "probability_of_label": [round(float(preference_probability(margin, 0.0)), DIGITS) for margin in signed],
         "num_generated_tokens": head["num_generated"],
         "num_scored_tokens": head["num_scored"],

@@ -21,7 +21,6 @@ from apl_bench.judging import (
     MissingJudgment,
     Mode,
     OracleError,
-    Tally,
     preference,
     presented,
 )
@@ -199,7 +198,7 @@ def test_an_unreadable_answer_is_invalid_and_never_a_letter_a_tie_or_a_coin(ledg
     judged = record(Unreadable(), ledger).judge(pairs(30))
     assert {item.verdict for item in judged} == {Verdict.INVALID}
     assert {preference(item.pair, item.verdict, 1) for item in judged} == {None}
-    assert Tally.of(judged) == Tally(wins=0, losses=0, ties=0, invalid=30, first_shown_wins=0)
+    assert {item.verdict for item in judged} == {Verdict.INVALID}
 
 
 def test_identical_completions_are_a_tie_and_nobody_is_asked(ledger: Ledger) -> None:
@@ -371,47 +370,3 @@ def test_a_preference_is_the_winner_over_the_loser() -> None:
     assert (lost.chosen.text, lost.rejected.text, lost.prompt) == ("second", "first", Prompt("p", "The film"))
     assert preference(shown, Verdict.TIE, 3) is None
     assert preference(shown, Verdict.INVALID, 3) is None
-
-
-def test_the_first_shown_wins_when_the_shown_order_says_first() -> None:
-    wins = [judged(Verdict.FIRST), judged(Verdict.SECOND, swapped=True), judged(Verdict.SECOND)]
-    assert (
-        Tally.of([*wins, judged(Verdict.FIRST, swapped=True), judged(Verdict.TIE, swapped=True)]).first_shown_wins == 2
-    )
-
-
-def test_a_win_rate_by_hand() -> None:
-    tally = Tally(wins=5, losses=2, ties=2, invalid=1, first_shown_wins=4)
-    rate = tally.win_rate()
-    assert tally.total == 10
-    assert rate is not None
-    assert (rate.rate, rate.worst, rate.best) == (6 / 9, 6 / 10, 7 / 10)
-
-
-def test_there_is_no_win_rate_without_a_valid_verdict() -> None:
-    assert Tally(wins=0, losses=0, ties=0, invalid=4, first_shown_wins=0).win_rate() is None
-    assert Tally.of([]).win_rate() is None
-
-
-@pytest.mark.parametrize(("invalid", "sound"), [(0, True), (1, True), (2, False)])
-def test_above_one_percent_invalid_is_not_sound(invalid: int, sound: bool) -> None:
-    assert Tally(wins=100 - invalid, losses=0, ties=0, invalid=invalid, first_shown_wins=0).sound is sound
-
-
-@given(st.lists(st.tuples(st.sampled_from(Verdict), st.booleans())))
-def test_a_tally_loses_nothing_and_turns_round(verdicts: list[tuple[Verdict, bool]]) -> None:
-    tally = Tally.of(judged(verdict, swapped) for verdict, swapped in verdicts)
-    turned = Tally.of(judged(verdict.unswap(swapped=True), not swapped) for verdict, swapped in verdicts)
-    assert tally.total == len(verdicts)
-    assert (tally.wins, tally.losses, tally.ties, tally.invalid) == (
-        turned.losses,
-        turned.wins,
-        turned.ties,
-        turned.invalid,
-    )
-    assert tally.first_shown_wins == turned.first_shown_wins
-    rate, other = tally.win_rate(), turned.win_rate()
-    if rate is not None and other is not None:
-        assert rate.rate == pytest.approx(1 - other.rate)
-        assert rate.worst <= rate.rate <= rate.best
-        assert rate.worst == pytest.approx(1 - other.best)

@@ -12,7 +12,7 @@ from apl_bench.summary import repetition, summarise_step, summarise_waypoint
 
 def comparison(verdict: str, text: str, tokens: int, logps: tuple[float, float]) -> dict[str, Any]:
     policy = {"text": text, "token_ids": [1] * tokens, "finished": False}
-    return {"kind": "comparison", "verdict": verdict, "policy": policy, "policy_logp": logps[0],
+    return {"kind": "comparison", "verdict": verdict, "swapped": False, "policy": policy, "policy_logp": logps[0],
             "reference_logp": logps[1]}  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def test_a_waypoint_by_hand() -> None:
     found = summarise_waypoint(64, rows)
     assert (found["wins"], found["losses"], found["ties"], found["invalid"]) == (1, 1, 1, 1)
     assert found["win_rate"] == (1 + 0.5) / 3
+    assert (found["win_rate_worst"], found["win_rate_best"]) == (1.5 / 4, 2.5 / 4)
     assert found["kl"] == (2.0 + 0.5 + 0.0 + 1.5) / 4
     assert found["mean_length"] == 3.0
     assert found["distinct"] == 3 / 4

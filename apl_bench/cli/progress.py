@@ -90,7 +90,8 @@ class Progress:
         error = win_rate_error(event["wins"], event["losses"], event["ties"])
         health = f"KL {number(event['kl'], 2)}, length {event['mean_length']:.1f}, repetition {event['repetition']:.3f}"
         rate = f"win rate {number(event['win_rate'], 3)} (SE {error:.3f})"
-        self._say(f"  {event['num_labels']:>4} labels: {rate}, {health} ({_seconds(event)})", style="green")
+        note = f", {event['invalid']} invalid" if event["invalid"] else ""
+        self._say(f"  {event['num_labels']:>4} labels: {rate}{note}, {health} ({_seconds(event)})", style="green")
         self._advance(0, "sampling candidates")
 
     def skip(self, run: Run) -> None:
@@ -110,6 +111,8 @@ class Progress:
         self._say(f"Learning curve: {run.spec.strategy.name}, seed {run.spec.seed}", style="bold")
         for line in table(columns, rows).split("\n"):
             self._say(line)
+        if not run.result["sound"]:
+            self._say("UNSOUND: more than 1 % of a step's or a waypoint's verdicts could not be read", style="bold red")
         self._say(f"{time.monotonic() - self._since:.0f} s. SE is over the test prompts, for this seed alone.")
 
     def next_steps(self, out: Path, runs: list[Run]) -> None:
