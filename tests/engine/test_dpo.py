@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from apl_bench.engine import dpo, scoring
 from apl_bench.engine.network import Network
+from apl_bench.objective import dpo_loss, implicit_reward
 from apl_bench.randomness import stream
 from tests.engine import tiny
 
@@ -126,3 +128,18 @@ def test_dropout_is_off() -> None:
     assert found[0][0] == found[1][0]
     for name, weight in found[0][1].items():
         assert torch.equal(weight, found[1][1][name])
+
+
+def test_the_training_loss_is_equation_4() -> None:
+    network = tiny.network()
+    same = token_pairs(network, 5)
+    shift = np.array([0.0, 3.0, -2.0, 7.0, -40.0])
+    pairs = dataclasses.replace(same, reference_chosen=same.reference_chosen - shift)
+    chosen, rejected = (
+        scoring.logp(network, scoring.Sequences(pairs.prompts, side)) for side in (pairs.chosen, pairs.rejected)
+    )
+    won = implicit_reward(chosen, pairs.reference_chosen, 0.2)
+    lost = implicit_reward(rejected, pairs.reference_rejected, 0.2)
+    found = dpo.pair_losses(network, pairs, 0.2).detach().numpy()
+    assert found == pytest.approx(dpo_loss(won, lost), abs=1e-5)
+    assert found == pytest.approx(np.log1p(np.exp(-0.2 * shift)), abs=1e-5)
