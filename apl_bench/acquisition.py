@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from apl_bench.contract import Finding, Room, acquisition_faults, shortlist_faults
 from apl_bench.experiment import Experiment
 from apl_bench.judging import Judged
 from apl_bench.pool import CandidatePool, Models, PoolSettings, PromptPool
@@ -25,14 +26,15 @@ class Step:
 
 def acquire(experiment: Experiment, step: int, theta: Policy, labelled: Sequence[Preference]) -> Step:
     """Sample prompts, generate candidates with theta_t, let the strategy select M pairs, buy their labels."""
-    loop, seed = experiment.spec.loop, experiment.spec.seed
+    loop, seed, name = experiment.spec.loop, experiment.spec.seed, experiment.spec.strategy.name
     prompts = step_prompts(experiment.materials.train, seed, step, experiment.num_drawn)
     pool = prompt_pool(experiment, step, theta, prompts, labelled)
     rng = stream(seed, "strategy", step)
     kept = experiment.strategy.shortlist(pool, loop.prompts_per_step, rng)
+    refuse(shortlist_faults(kept, len(prompts), loop.prompts_per_step), name)
     candidates = pool.candidates(kept)
     acquisition = experiment.strategy.select(candidates, loop.labels_per_step, rng)
-    refuse_invalid(acquisition, candidates, loop.labels_per_step, experiment.spec.strategy.name)
+    refuse(acquisition_faults(acquisition, Room(len(kept), candidates.num_completions, loop.labels_per_step)), name)
     pairs = candidates.pairs(acquisition.pairs)
     head = {"kind": "step", "step": step, "num_drawn": len(prompts), "num_candidates": len(candidates),
             "num_generated": pool.meter.num_generated, "num_scored": pool.meter.num_scored,
@@ -69,22 +71,11 @@ def prompt_pool(
     return PromptPool(prompts, models, settings, experiment.materials.task.bounds, labelled)
 
 
-def refuse_invalid(acquisition: Acquisition, pool: CandidatePool, num_pairs: int, name: str) -> None:
+def refuse(faults: Sequence[Finding], strategy: str) -> None:
     """Stop a strategy that asks for what it may not have, before a label is paid for."""
-    pairs = acquisition.pairs
-    columns = pool.num_completions
-    bad = [p for p in pairs if not (0 <= p[0] < len(pool) and 0 <= p[1] < columns and 0 <= p[2] < columns)]
-    same = [pair for pair in pairs if pair[1] == pair[2]]
-    distinct = {(pair[0], *sorted(pair[1:])) for pair in pairs}
-    for wrong, what in (
-        (len(pairs) != num_pairs, f"selected {len(pairs)} pairs; the budget of a step is {num_pairs}"),
-        (bool(bad), f"selected {bad[:1]}, outside a pool of {len(pool)} prompts x {columns} completions"),
-        (bool(same), f"selected {same[:1]}, a completion paired with itself"),
-        (len(distinct) != len(pairs), "selected a pair twice"),
-        (len(acquisition.scored) != len(acquisition.scores), "returned another number of scores than of scored pairs"),
-    ):
-        if wrong:
-            raise SpecError(f"strategy {name!r} {what}. Try: apl-bench check strategy {name}")
+    for fault in faults:
+        raise SpecError(f"strategy {strategy!r}: {fault.sentence}; {fault.remedy}. "
+                        f"For all that is wrong with it: apl-bench check strategy {strategy}")  # fmt: skip
 
 
 def candidate_rows(pool: CandidatePool, acquisition: Acquisition) -> Iterator[dict[str, Any]]:

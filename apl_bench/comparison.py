@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from apl_bench.tally import MAX_INVALID_SHARE
 from apl_bench.types import SpecError
 
 BASELINE = "random"
+WEIGHTS = ("architecture", "weights_sha256", "tokenizer_sha256")  # of a manifest's model: what it is, not where it ran
 
 
 class RecordedRun(Protocol):
@@ -27,6 +28,9 @@ class RecordedRun(Protocol):
 
     @property
     def spec(self) -> RunSpec: ...
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
 
     @property
     def result(self) -> Mapping[str, Any]: ...
@@ -77,6 +81,12 @@ class Row:
         return self.curve[-1]
 
 
+def share_wrong(probabilities: Sequence[float]) -> float | None:
+    """Share of labels that the implicit preference model had the other way, of those where it had any; None: nowhere."""
+    decided = [probability for probability in probabilities if probability != 0.5]
+    return sum(probability < 0.5 for probability in decided) / len(decided) if decided else None
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Strategies of one task and preset, best first where all have the same seeds, else by name; and what to know."""
@@ -106,21 +116,31 @@ class Arm:
 
 
 def compare(runs: Sequence[RecordedRun]) -> list[Comparison]:
-    """One comparison for each task and preset among complete runs.
+    """One comparison for each task, preset and settings among complete runs.
 
-    Raises SpecError where runs of the same task and preset differ in more than strategy and seed, were evaluated on
-    different prompts, or are there twice.
+    Raises SpecError where runs of the same settings had other weights or data, were evaluated on different prompts, or
+    are there twice.
     """
-    ordered = sorted(runs, key=_group_key)
-    return [_compare_group(name, list(group)) for name, group in groupby(ordered, key=_group_key)]
+    groups: dict[tuple[str, str], list[RecordedRun]] = {}
+    for run in runs:
+        settings = json.dumps(dict(_settings(run.spec.to_tables())), sort_keys=True)
+        groups.setdefault((f"{run.spec.task.name}-{run.spec.preset}", settings), []).append(run)
+    return [_compare_group(name, group) for name, group in zip(_names(list(groups)), groups.values(), strict=True)]
 
 
-def _group_key(run: RecordedRun) -> str:
-    return f"{run.spec.task.name}-{run.spec.preset}"
+def _names(groups: Sequence[tuple[str, str]]) -> list[str]:
+    """A group's task and preset, with what sets it apart from groups of the same: `imdb-lite (training.epochs=3)`."""
+    names = []
+    for name, settings in groups:
+        others = [json.loads(other) for same, other in groups if same == name]
+        apart = {key: value for key, value in json.loads(settings).items() if any(o.get(key) != value for o in others)}
+        words = ", ".join(f"{key}={value}" for key, value in apart.items())
+        names.append(f"{name} ({words})" if words else name)
+    return names
 
 
 def _compare_group(name: str, runs: Sequence[RecordedRun]) -> Comparison:
-    _refuse_other_settings(runs)
+    _refuse_other_materials(runs)
     prompts = sorted(runs[0].outcomes(runs[0].spec.loop.waypoints[0]))
     arms = _arms(runs, prompts)
     baseline = next((arm for arm in arms if arm.strategy == BASELINE), None)
@@ -128,7 +148,7 @@ def _compare_group(name: str, runs: Sequence[RecordedRun]) -> Comparison:
     is_missing = any(math.isnan(row.last.win_rate.mean) for row in rows)
     if len({row.seeds for row in rows}) == 1 and not is_missing:
         rows.sort(key=lambda row: -row.last.win_rate.mean)
-    notes = tuple(_notes(runs[0].spec, rows, baseline))
+    notes = (*_notes(runs[0].spec, rows, baseline), *_run_notes(arms))
     return Comparison(name, _common_folder(runs), len(prompts), tuple(rows), notes)
 
 
@@ -138,21 +158,38 @@ def _common_folder(runs: Sequence[RecordedRun]) -> Path:
     return max(set.intersection(*shared), key=lambda folder: len(folder.parts))
 
 
-def _refuse_other_settings(runs: Sequence[RecordedRun]) -> None:
-    """Stop where two runs differ in a setting: a difference between strategies would be one of settings."""
-    first, settings = runs[0], dict(_settings(runs[0].spec.to_tables()))
-    for run in runs[1:]:
-        other = dict(_settings(run.spec.to_tables()))
-        for key in [*settings, *(key for key in other if key not in settings)]:
-            if settings.get(key) != other.get(key):
-                raise SpecError(
-                    f"{first.path} and {run.path} cannot be compared: {key} is {settings.get(key)!r} in one and "
-                    f"{other.get(key)!r} in the other; name runs that differ in strategy and seed alone"
-                )
+def _refuse_other_materials(runs: Sequence[RecordedRun]) -> None:
+    """Stop where two runs differ in weights or data: a difference between strategies would be one of these."""
+    first, *others = runs
+    for run in others:
+        for key, (here, there) in _differences(_materials(first), _materials(run)).items():
+            raise SpecError(
+                f"{first.path} and {run.path} cannot be compared: {key} is {here!r} in one and {there!r} in the other; "
+                "name runs that were made from the same weights and data"
+            )
+
+
+def _materials(run: RecordedRun) -> dict[str, Any]:
+    """Checksums of what a run was made from."""
+    model = {key: value for key, value in run.manifest.get("model", {}).items() if key in WEIGHTS}
+    return {"data": run.manifest.get("data", {}), "model": model}
+
+
+def _environment(run: RecordedRun) -> dict[str, Any]:
+    """Versions and device, which change digits and not what is compared."""
+    model = {key: value for key, value in run.manifest.get("model", {}).items() if key not in WEIGHTS}
+    return {"versions": run.manifest.get("versions", {}), "model": model}
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Values that differ, by path: {"data.sha256": (ours, theirs)}."""
+    here, there = dict(_settings(ours)), dict(_settings(theirs))
+    keys = dict.fromkeys([*here, *there])
+    return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 
 
 def _settings(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting but strategy and seed, as ("training.epochs", 6)."""
+    """Every value but strategy and seed, by path: ("training.epochs", 6)."""
     for key, value in tables.items():
         if not prefix and key in ("strategy", "seed"):
             continue
@@ -253,6 +290,21 @@ def _notes(spec: RunSpec, rows: Sequence[Row], baseline: Arm | None) -> Iterator
             yield f"{row.strategy} is unsound: {worst:.1%} of the verdicts at a waypoint are invalid"
     if spec.oracle == spec.judge:
         yield "the judge is the oracle that labelled the training pairs: a policy that games it wins"
+
+
+def _run_notes(arms: Sequence[Arm]) -> Iterator[str]:
+    """What the runs themselves say: unreadable verdicts, strategies that were edited, machines that differ."""
+    runs = [(arm.strategy, seed, run) for arm in arms for seed, run in arm.runs.items()]
+    for strategy, seed, run in runs:
+        if not run.result.get("sound", True):
+            yield f"{strategy}, seed {seed}, is unsound: too many verdicts of a step or waypoint were invalid"
+    for arm in arms:
+        if len({json.dumps(run.manifest.get("strategy")) for run in arm.runs.values()}) > 1:
+            yield f"the seeds of {arm.strategy} were not all run with the same version and source of the strategy"
+    first, *others = (_environment(run) for *_, run in runs)
+    found = {key: pair for other in others for key, pair in _differences(first, other).items()}
+    for key, (here, there) in found.items():
+        yield f"{key} is {here!r} in some runs and {there!r} in others: their digits need not repeat elsewhere"
 
 
 def _pairing_notes(rows: Sequence[Row], baseline: Arm) -> Iterator[str]:

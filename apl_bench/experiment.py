@@ -56,7 +56,7 @@ class Experiment:
             "spec": self.spec.to_tables(),
             "data": {**self.materials.task.identity(), "num_train": len(self.materials.train)},
             "model": dict(self.materials.engine.identity()),
-            "strategy": {"origin": STRATEGIES.entry(self.spec.strategy.name).origin},
+            **plugins(self.spec),
             "versions": {
                 "apl-bench": __version__,
                 "python": platform.python_version(),
@@ -64,6 +64,15 @@ class Experiment:
                 "machine": platform.machine(),
             },
         }
+
+
+def plugins(spec: RunSpec) -> dict[str, dict[str, Any]]:
+    """What the four plugins of a run are today; loads neither the policy nor the prompts."""
+    oracles = {
+        part: {**ORACLES.identity(plugin.name), **_oracle(plugin.name, plugin.params).identity()}
+        for part, plugin in (("oracle", spec.oracle), ("judge", spec.judge))
+    }
+    return {"task": TASKS.identity(spec.task.name), "strategy": STRATEGIES.identity(spec.strategy.name), **oracles}
 
 
 def prepare(spec: RunSpec) -> Materials:

@@ -123,6 +123,12 @@ class _Question:
     key: str
 
 
+def _keep(questions: Sequence[_Question], replies: Sequence[Reply], ledger: WritableJudgments) -> None:
+    """Make the replies to the first of these questions durable."""
+    if replies:
+        ledger.add([Record.of(item.request, reply) for item, reply in zip(questions, replies, strict=False)])
+
+
 class Judging:
     """One oracle, asked through one ledger: the only way from a pair to a verdict."""
 
@@ -169,18 +175,25 @@ class Judging:
         bought: dict[str, Record] = {}
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            replies = self._replies([question.comparison for question in chunk])
-            self._ledger.add([Record.of(item.request, reply) for item, reply in zip(chunk, replies, strict=True)])
+            self._ask(chunk, self._ledger)
             # Read back: where another process asked the same at the same time, the first writer's answer is the answer.
             bought |= self._ledger.get_many([question.key for question in chunk])
         return bought
 
-    def _replies(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        replies = self._oracle.ask(comparisons)
-        if len(replies) != len(comparisons):
-            raise OracleError(f"{type(self._oracle).__name__}.ask returned {len(replies)} replies to "
-                              f"{len(comparisons)} comparisons; expected one for each, in order")  # fmt: skip
-        return replies
+    def _ask(self, chunk: Sequence[_Question], ledger: WritableJudgments) -> None:
+        """Ask, and keep every answer that came, also where the oracle fails before it has given all."""
+        replies: list[Reply] = []
+        try:
+            for reply in islice(self._oracle.ask([question.comparison for question in chunk]), len(chunk) + 1):
+                replies.append(reply)
+        except BaseException:
+            _keep(chunk, replies, ledger)
+            raise
+        if len(replies) != len(chunk):
+            seen = f"more than {len(chunk)}" if len(replies) > len(chunk) else str(len(replies))
+            raise OracleError(f"{type(self._oracle).__name__}.ask returned {seen} replies to {len(chunk)} "
+                              "comparisons; expected one for each, in order")  # fmt: skip
+        _keep(chunk, replies, ledger)
 
     def _judged(self, pair: Pair, question: _Question, record: Record) -> Judged:
         reading, swapped = self._oracle.read(record.reply), question.comparison.swapped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
@@ -93,13 +93,20 @@ class Oracle(ABC):
     summary: ClassVar[str]
     local: ClassVar[bool]
 
+    def identity(self) -> Mapping[str, JSON]:
+        """What answers, beyond its name and version, such as the checksum of its weights: recorded with the run."""
+        return {}
+
     @abstractmethod
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """Everything that can change the answer (provider, model, parameters, texts, repeat), and nothing else."""
 
     @abstractmethod
-    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        """One reply for each comparison, in order. Failures to get an answer are raised, never returned."""
+    def ask(self, comparisons: Sequence[Comparison]) -> Iterable[Reply]:
+        """One reply for each comparison, in order. Failures to get an answer are raised, never returned.
+
+        An iterator may yield replies as they arrive: those before a failure are kept, and not paid for again.
+        """
 
     @abstractmethod
     def read(self, reply: Reply) -> Reading:

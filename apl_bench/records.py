@@ -23,6 +23,7 @@ from apl_bench.spec import RunSpec
 from apl_bench.summary import summarise
 from apl_bench.types import Completion, Pair, Preference, Prompt, SpecError, Verdict
 
+TEMPORARY = (".*.new", ".*.tmp")  # names of files being written, here and by the engine
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+_-]+")
 
 
@@ -118,6 +119,16 @@ class Run:
         value: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
         return value
 
+    def refuse_other(self, now: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise SpecError where these parts of a manifest are not what the run was begun with."""
+        for key, after in now.items():
+            before = self.manifest.get(key) or {}
+            changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
+            if changed:
+                then, today = ({k: part.get(k) for k in changed} for part in (before, after))
+                raise SpecError(f"{self.path} was begun with another {key}: {then}, now {today}. Go on with what it "
+                                "was begun with, choose another --out, or remove the folder to start over")  # fmt: skip
+
     def step_rows(self, step: int) -> list[dict[str, Any]] | None:
         """The rows of a step's file, None where the step is not done."""
         path = self.path / "steps" / f"{step:04d}.jsonl"
@@ -128,10 +139,24 @@ class Run:
         path = self.path / "waypoints" / f"{num_labels:04d}.jsonl"
         return read_jsonl(path) if path.exists() else None
 
+    def all_step_rows(self, step: int) -> list[dict[str, Any]]:
+        """The rows of a step that was recorded; SpecError where its file is missing."""
+        return self._there(self.step_rows(step), f"steps/{step:04d}.jsonl")
+
+    def all_waypoint_rows(self, num_labels: int) -> list[dict[str, Any]]:
+        """The rows of a waypoint that was recorded; SpecError where its file is missing."""
+        return self._there(self.waypoint_rows(num_labels), f"waypoints/{num_labels:04d}.jsonl")
+
+    def _there(self, rows: list[dict[str, Any]] | None, name: str) -> list[dict[str, Any]]:
+        if not rows:
+            raise SpecError(f"{self.path}/{name} is missing or empty, and the run is recorded as complete; restore the "
+                            "file, or remove the folder and run it again")  # fmt: skip
+        return rows
+
     def outcomes(self, num_labels: int) -> dict[str, float]:
         """Prompt id -> 1 (win), 0 (loss), 0.5 (tie) or NaN (invalid) at a waypoint."""
         values = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5, Verdict.INVALID: math.nan}
-        rows = self.waypoint_rows(num_labels) or []
+        rows = self.all_waypoint_rows(num_labels)
         return {row["prompt_id"]: values[Verdict(row["verdict"])] for row in rows if row["kind"] == "comparison"}
 
     def judgments(self) -> dict[str, Record]:
@@ -150,8 +175,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The result as it follows from the recorded steps and waypoints."""
         loop = self.spec.loop
-        steps = [self.step_rows(step) or [] for step in range(1, loop.num_steps + 1)]
-        waypoints = {num: self.waypoint_rows(num) or [] for num in loop.waypoints}
+        steps = [self.all_step_rows(step) for step in range(1, loop.num_steps + 1)]
+        waypoints = {num: self.all_waypoint_rows(num) for num in loop.waypoints}
         return summarise(self.spec, steps, waypoints)
 
 
@@ -171,11 +196,11 @@ class RunWriter(Run):
             raise SpecError(f"another process is writing {self.path}; wait for it, or stop it") from None
         path = self.path / "spec.json"
         if path.exists():
-            _refuse_other(self.path, self.manifest, manifest)
+            self.refuse_other({part: value for part, value in manifest.items() if part != "identity"})
         else:
             write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        self._mend()
         self.__dict__["_events"] = (self.path / "events.jsonl").open("a", encoding="utf-8")
-        self._mend_judgments()
 
     def close(self) -> None:
         """Let another process write here."""
@@ -228,21 +253,27 @@ class RunWriter(Run):
         """Write result.json from what is recorded, and drop the weights kept for a resume."""
         summary = self.summary()
         write_atomically(self.path / "result.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        for path in (self.path / "state").glob("policy-*.safetensors"):
-            path.unlink()
+        self.drop_weights()
         return summary
+
+    def drop_weights(self) -> None:
+        """A complete run has nothing to resume; a kill right after its result may have left some."""
+        for path in (self.path / "state").glob("policy-*.safetensors"):
+            path.unlink(missing_ok=True)
 
     @cached_property
     def _written_keys(self) -> set[str]:
         return set(self.judgments())
 
-    def _mend_judgments(self) -> None:
-        """Cut off a last line that a kill left unfinished, so that the next record starts on a line of its own."""
-        path = self.path / "judgments.jsonl"
-        data = path.read_bytes() if path.exists() else b""
-        if data and not data.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
+    def _mend(self) -> None:
+        """Cut off last lines that a kill left unfinished, and remove files that it left half-written."""
+        for path in (self.path / "judgments.jsonl", self.path / "events.jsonl"):
+            data = path.read_bytes() if path.exists() else b""
+            if data and not data.endswith(b"\n"):
+                with path.open("r+b") as file:
+                    file.truncate(data.rfind(b"\n") + 1)
+        for path in [found for pattern in TEMPORARY for found in self.path.rglob(pattern)]:
+            path.unlink()
 
     def _add_judgments(self, judged: Sequence[Judged]) -> None:
         """Append the records that are new to this run, on disk before the rows that refer to them."""
@@ -255,21 +286,15 @@ class RunWriter(Run):
         self._written_keys.update(record.key for record in new)
 
 
-def _refuse_other(path: Path, recorded: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    for key in now:
-        if recorded.get(key) != now[key]:
-            before, after = recorded.get(key), now[key]
-            if isinstance(before, dict) and isinstance(after, dict):
-                changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
-                before, after = {k: before.get(k) for k in changed}, {k: after.get(k) for k in changed}
-            raise SpecError(f"{path} was begun with another {key}: {before}, now {after}. Finish it as it was begun, "
-                            "or remove the folder to start over")  # fmt: skip
+def file_name(text: str) -> str:
+    """A name as part of a path that cannot lead elsewhere."""
+    return _UNSAFE.sub("_", text)
 
 
 def run_path(root: Path, spec: RunSpec) -> Path:
     """runs/<task>-<preset>/<strategy>/seed-007-<hash8>."""
     parts = (f"{spec.task.name}-{spec.preset}", spec.strategy.name, f"seed-{spec.seed:03d}-{spec.identity[:8]}")
-    return root.joinpath(*(_UNSAFE.sub("_", part) for part in parts))
+    return root.joinpath(*map(file_name, parts))
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:

@@ -7,6 +7,7 @@ its error and breaks nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import os
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from apl_bench import __version__
@@ -118,6 +120,13 @@ class Registry(Generic[T]):
         if needed:
             raise SpecError(f"the {self.kind} {name!r} needs a value for: {', '.join(needed)}")
         return cls(**params)
+
+    def identity(self, name: str) -> dict[str, JSON]:
+        """What a name stands for today: its distribution and version, and the sha256 of the file its class is in."""
+        cls = self.load(name)
+        path = inspect.getsourcefile(cls)
+        source = hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
+        return {"origin": self.entry(name).origin, "source_sha256": source}
 
     def _builtin_entry(self, name: str) -> Entry:
         builtin = self._builtins[name]

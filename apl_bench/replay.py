@@ -46,19 +46,20 @@ def replay(run: Run) -> Replay:
     """
     spec, judgments = run.spec, Slice(run.judgments())
     oracle, judge = (_judging(plugin, judgments, spec.judging.order) for plugin in (spec.oracle, spec.judge))
-    differences: list[str] = []
-    steps = []
-    for step in range(1, spec.loop.num_steps + 1):
-        rows = run.step_rows(step) or []
-        steps.append(_again(rows, "label", label_pairs(rows), oracle, f"steps/{step:04d}.jsonl", differences))
-    waypoints = {}
-    for num_labels in spec.loop.waypoints:
-        rows = run.waypoint_rows(num_labels) or []
-        place = f"waypoints/{num_labels:04d}.jsonl"
-        waypoints[num_labels] = _again(rows, "comparison", _waypoint_pairs(rows), judge, place, differences)
-    differences += _compare("result.json", run.result, summarise(spec, steps, waypoints))
-    num = sum(1 for rows in [*steps, *waypoints.values()] for row in rows if row.get("key"))
-    return Replay(num, tuple(differences))
+    steps = {f"steps/{n:04d}.jsonl": run.all_step_rows(n) for n in range(1, spec.loop.num_steps + 1)}
+    waypoints = {f"waypoints/{n:04d}.jsonl": run.all_waypoint_rows(n) for n in spec.loop.waypoints}
+    fresh_steps = [_again(rows, "label", label_pairs(rows), oracle) for rows in steps.values()]
+    fresh_waypoints = [_again(rows, "comparison", _waypoint_pairs(rows), judge) for rows in waypoints.values()]
+    recorded, fresh = {**steps, **waypoints}, [*fresh_steps, *fresh_waypoints]
+    differences = [
+        line
+        for (place, rows), again in zip(recorded.items(), fresh, strict=True)
+        for number, (row, fresh_row) in enumerate(zip(rows, again, strict=True), start=1)
+        for line in _compare(f"{place}:{number}", row, fresh_row)
+    ]
+    result = summarise(spec, fresh_steps, dict(zip(spec.loop.waypoints, fresh_waypoints, strict=True)))
+    num = sum(1 for rows in fresh for row in rows if row.get("key"))
+    return Replay(num, (*differences, *_compare("result.json", run.result, result)))
 
 
 def _judging(plugin: PluginSpec, judgments: Slice, order: str) -> Judging:
@@ -67,21 +68,11 @@ def _judging(plugin: PluginSpec, judgments: Slice, order: str) -> Judging:
 
 
 def _again(
-    rows: Sequence[Mapping[str, Any]],
-    kind: str,
-    pairs: Sequence[Pair],
-    judging: Judging,
-    place: str,
-    differences: list[str],
+    rows: Sequence[Mapping[str, Any]], kind: str, pairs: Sequence[Pair], judging: Judging
 ) -> list[Mapping[str, Any]]:
-    """The rows with their verdicts read again; what differs is added to `differences`."""
+    """The rows, those of one kind with their verdicts read again."""
     judged = iter(judging.judge(pairs))
-    again: list[Mapping[str, Any]] = []
-    for number, row in enumerate(rows, start=1):
-        fresh = {**row, **judged_row(next(judged))} if row["kind"] == kind else row
-        differences += _compare(f"{place}:{number}", row, fresh)
-        again.append(fresh)
-    return again
+    return [{**row, **judged_row(next(judged))} if row["kind"] == kind else row for row in rows]
 
 
 def _waypoint_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:

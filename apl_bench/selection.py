@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from apl_bench.types import Acquisition, PairIndex
+from apl_bench.types import Acquisition, PairIndex, SpecError
 
 
 def uniform(num_candidates: int, num: int, rng: np.random.Generator) -> np.ndarray:
@@ -22,7 +22,7 @@ def uniform(num_candidates: int, num: int, rng: np.random.Generator) -> np.ndarr
 def top(scores: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
     """Rows of the `num` largest scores, largest first, shape (num,); equal scores in an order drawn from `rng`.
 
-    Raises ValueError for scores that are not finite, and for more rows than there are.
+    Raises SpecError for scores that are not finite, and for more rows than there are.
     """
     _check_scores(scores)
     _check_number(num, len(scores))
@@ -53,7 +53,7 @@ def median_distance(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def best(pairs: Sequence[PairIndex], scores: np.ndarray, num: int, rng: np.random.Generator) -> Acquisition:
     """The acquisition of the `num` pairs with the largest scores, all scores kept for the record."""
     if len(pairs) != len(scores):
-        raise ValueError(f"{len(scores)} scores for {len(pairs)} pairs; expected one for each")
+        raise SpecError(f"{len(scores)} scores for {len(pairs)} pairs; expected one for each")
     rows = top(scores, num, rng)
     return Acquisition(tuple(pairs[row] for row in rows), tuple(pairs), tuple(scores.tolist()))
 
@@ -61,7 +61,7 @@ def best(pairs: Sequence[PairIndex], scores: np.ndarray, num: int, rng: np.rando
 def _check_scores(scores: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
-        raise ValueError(
+        raise SpecError(
             f"{len(bad)} of {len(scores)} scores are not finite, the first is {scores[bad[0]]} at row {bad[0]}; "
             "expected finite numbers: look for a division by zero or a log of zero (at step 1 every margin is 0)"
         )
@@ -69,4 +69,4 @@ def _check_scores(scores: np.ndarray) -> None:
 
 def _check_number(num: int, num_candidates: int) -> None:
     if not 0 <= num <= num_candidates:
-        raise ValueError(f"{num} rows of {num_candidates} candidates asked for; expected 0 to {num_candidates}")
+        raise SpecError(f"{num} rows of {num_candidates} candidates asked for; expected 0 to {num_candidates}")

@@ -42,10 +42,11 @@ class PluginSpec:
     params: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Self:
-        """From a preset's table: `name`, and every other key a parameter."""
-        params = {key: value for key, value in table.items() if key != "name"}
-        return cls(str(table["name"]), params)
+    def from_table(cls, part: str, table: Mapping[str, Any]) -> Self:
+        """From a preset's table [part]: `name`, and every other key a parameter."""
+        name = table.get("name")
+        require(isinstance(name, str), f"{part}.name", name, "the name of a plugin, as the shipped presets have it")
+        return cls(str(name), {key: value for key, value in table.items() if key != "name"})
 
     def to_table(self) -> dict[str, JSON]:
         return {"name": self.name, **self.params}
@@ -192,7 +193,7 @@ class RunSpec:
             raise SpecError(
                 f"preset {preset!r} has no table [{name}]; a preset states all of: {', '.join(sorted(known))}"
             )
-        parts: dict[str, Any] = {name: PluginSpec.from_table(tables[name]) for name in _PLUGINS}
+        parts: dict[str, Any] = {name: PluginSpec.from_table(name, tables[name]) for name in _PLUGINS}
         parts |= {name: _section(name, kind, tables[name]) for name, kind in _SECTIONS.items()}
         return cls(preset=preset, seed=seed, **parts)
 

@@ -99,6 +99,10 @@ class Classifier(Oracle):
         self._scorer = _shipped(model)
         self._name = f"classifier-{model}@{self._scorer.weights.sha256[:12]}"
 
+    def identity(self) -> Mapping[str, JSON]:
+        """The checksum of its weights."""
+        return {"weights_sha256": self._scorer.weights.sha256}
+
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """The model, by the checksum of its weights, and the texts as shown."""
         first, second = comparison.shown

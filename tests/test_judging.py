@@ -294,9 +294,24 @@ def test_an_oracle_that_answers_too_little_or_too_much_is_refused(ledger: Ledger
         def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
             return [Reply("A", "m")] * num_replies
 
-    with pytest.raises(OracleError, match=f"returned {num_replies} replies to 3 comparisons"):
+    seen = "more than 3" if num_replies > 3 else str(num_replies)
+    with pytest.raises(OracleError, match=f"returned {seen} replies to 3 comparisons"):
         record(Miscounting(), ledger).judge(pairs(3))
     assert list(ledger.records()) == []
+
+
+def test_what_arrived_before_a_failure_is_kept_and_not_paid_for_again(ledger: Ledger) -> None:
+    class Dropping(Longest):
+        def ask(self, comparisons: Sequence[Comparison]) -> Iterator[Reply]:  # type: ignore[override]
+            yield from list(super().ask(comparisons))[:3]
+            raise ProviderDownError
+
+    with pytest.raises(ProviderDownError):
+        record(Dropping(), ledger).judge(pairs(5))
+    assert len(list(ledger.records())) == 3
+    oracle = Longest()
+    assert record(oracle, ledger).judge(pairs(5)) == record(Longest(), ledger).judge(pairs(5))
+    assert len(oracle.asked) == 2
 
 
 def test_the_first_writers_answer_is_the_answer(ledger: Ledger) -> None:

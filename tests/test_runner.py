@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
+from apl_bench.acquisition import acquire
 from apl_bench.experiment import Materials, build, prepare
 from apl_bench.journal import Journal
 from apl_bench.judging import Mode
 from apl_bench.judgments.ledger import Ledger
+from apl_bench.pool import CandidatePool
 from apl_bench.presets import resolve
+from apl_bench.protocols import Engine, Policy, Strategy
 from apl_bench.records import Run, RunWriter, run_path
 from apl_bench.replay import replay
 from apl_bench.runner import run
-from apl_bench.spec import RunSpec
-from apl_bench.types import SpecError
+from apl_bench.spec import RunSpec, TrainingSpec
+from apl_bench.strategies.uniform import Random
+from apl_bench.types import Acquisition, Preference, SpecError
 
 TINY = (
     "loop.budget=8", "loop.labels_per_step=4", "loop.prompts_per_step=12", "loop.oversample=2",
@@ -162,8 +169,71 @@ def test_a_directory_has_one_writer(materials: Materials, tmp_path: Path) -> Non
     writer.close()
 
 
-def test_training_settings_are_the_same_for_every_strategy(materials: Materials, tmp_path: Path) -> None:
-    tables = [tiny(name).to_tables() for name in ("random", "certainty", "uncertainty", "entropy")]
-    for table in tables:
-        table.pop("strategy")
-    assert all(table == tables[0] for table in tables)
+class Watched:
+    """An engine that keeps what `finetune` was asked to do: from which weights, on how many pairs, with what."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.calls: list[tuple[bool, int, TrainingSpec, tuple[int | str, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def finetune(
+        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+    ) -> Any:
+        self.calls.append((start is self._engine.reference(), len(preferences), training, stream))
+        return self._engine.finetune(start, preferences, training, stream)
+
+
+def test_every_strategy_is_trained_in_the_same_way(materials: Materials, tmp_path: Path) -> None:
+    found = []
+    for name in ("random", "certainty", "entropy", "offline"):
+        engine = Watched(materials.engine)
+        execute(tiny(name), replace(materials, engine=engine), tmp_path)
+        found.append(engine.calls)
+    expected = tiny("random").training
+    assert found[0] == [(True, 4, expected, (0, "training", 1)), (True, 8, expected, (0, "training", 2))]
+    assert all(calls == found[0] for calls in found)
+
+
+class Wrong(Random):
+    """Selects as `change` says."""
+
+    change: ClassVar[Callable[[Acquisition], Acquisition]]
+
+    def select(self, pool: CandidatePool, num_pairs: int, rng: np.random.Generator) -> Acquisition:
+        return type(self).change(super().select(pool, num_pairs, rng))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: replace(a, pairs=a.pairs[1:]), "selected 3 pairs where 4 labels"),
+        (lambda a: replace(a, pairs=(a.pairs[1], *a.pairs[1:])), "selected 1 pairs twice"),
+        (lambda a: replace(a, pairs=(a.pairs[0]._replace(prompt=np.int64(0)), *a.pairs[1:])), "cannot be recorded"),
+        (lambda a: replace(a, scored=a.pairs, scores=(float("nan"),) * 4), "not finite"),
+        (lambda a: replace(a, diagnostics={"spread": np.float32(1)}), "cannot be recorded"),
+    ],
+)
+def test_a_wrong_selection_stops_before_a_label_is_bought(
+    materials: Materials, tmp_path: Path, change: Any, message: str
+) -> None:
+    kind = type("Changed", (Wrong,), {"change": staticmethod(change)})
+    assert_refused(kind(), materials, tmp_path, message)
+
+
+@pytest.mark.parametrize("rows", [[0] * 12, [*range(11), 99], [*range(11), -1], list(range(3))])
+def test_a_wrong_shortlist_stops_before_a_label_is_bought(
+    materials: Materials, tmp_path: Path, rows: list[int]
+) -> None:
+    kind = type("Shortlisting", (Random,), {"shortlist": lambda *_: rows})
+    assert_refused(kind(), materials, tmp_path, "shortlist kept")
+
+
+def assert_refused(strategy: Strategy, materials: Materials, root: Path, message: str) -> None:
+    with Ledger(root / "ledger") as ledger:
+        experiment = replace(build(tiny("random"), materials, ledger, Mode.RECORD), strategy=strategy)
+        with pytest.raises(SpecError, match=rf"{message}.*apl-bench check strategy random"):
+            acquire(experiment, 1, materials.engine.reference(), [])
+        assert list(ledger.records()) == []

@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -158,7 +158,6 @@ def test_no_area_without_increasing_waypoints(labels: list[int]) -> None:
         label_weights(labels)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=6, unique=True), st.floats(0, 1))
 def test_the_area_under_a_flat_curve_is_its_height(labels: list[int], height: float) -> None:
     assert label_weights(sorted(labels)).sum() * height == pytest.approx(height)

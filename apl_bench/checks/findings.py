@@ -1,24 +1,16 @@
-"""What a check has to say, and how checks are run."""
+"""How checks are run."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from apl_bench.contract import Finding
+
 T = TypeVar("T")
-Check: TypeAlias = Callable[[T], Iterable["Finding"]]
+Check: TypeAlias = Callable[[T], Iterable[Finding]]
 Stage: TypeAlias = Sequence[Check[T]]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong: a code that stays the same, what was seen, and what to do about it."""
-
-    code: str
-    sentence: str
-    remedy: str
 
 
 def run_stages(subject: T, stages: Sequence[Stage[T]]) -> list[Finding]:

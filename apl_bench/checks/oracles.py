@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import rfc8785
 
-from apl_bench.checks.findings import Finding, run_stages
+from apl_bench.checks.findings import run_stages
+from apl_bench.contract import Finding
 from apl_bench.protocols import Oracle
 from apl_bench.types import JSON, Comparison, Completion, Pair, Prompt, Reply, Verdict
 
@@ -87,7 +88,7 @@ def _reading_of_garbage(oracle: Oracle) -> Iterator[Finding]:
 
 def _answers(oracle: Oracle) -> Iterator[Finding]:
     comparisons = _comparisons()
-    replies = oracle.ask(comparisons)
+    replies = list(oracle.ask(comparisons))
     if len(replies) != len(comparisons):
         seen = f"{len(replies)} replies to {len(comparisons)} comparisons"
         yield Finding("ask-count", seen, "return one reply for each comparison, in order")
@@ -156,7 +157,7 @@ def _texts(value: JSON) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _raw(replies: Sequence[Reply]) -> list[str]:
+def _raw(replies: Iterable[Reply]) -> list[str]:
     return [reply.raw for reply in replies]
 
 

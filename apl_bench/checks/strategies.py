@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TypeAlias
 
-from apl_bench.checks.findings import Finding, fresh, run_stages
+from apl_bench.checks.findings import fresh, run_stages
 from apl_bench.checks.toys import Scene, alike, different, flat_and_peaked
+from apl_bench.contract import Finding, Room, acquisition_faults, shortlist_faults
 from apl_bench.pool import CandidatePool, PromptPool
 from apl_bench.protocols import Oracle, Strategy
 from apl_bench.randomness import stream
-from apl_bench.types import Acquisition, PairIndex
+from apl_bench.types import Acquisition
 
 Make: TypeAlias = Callable[[], Strategy]
 Chosen: TypeAlias = list[tuple[str, int, int]]
@@ -85,53 +85,7 @@ def _acquisitions(make: Make) -> Iterator[Finding]:
         strategy = make()
         pool = scene(NUM_PROMPTS).pool(strategy)
         acquisition = _select(strategy, pool, num_pairs=num_pairs)
-        yield from _type_faults(acquisition) or (
-            *_pair_faults(acquisition, pool, num_pairs),
-            *_score_faults(acquisition),
-        )
-
-
-def _type_faults(acquisition: Acquisition) -> list[Finding]:
-    pairs = (*acquisition.pairs, *acquisition.scored)
-    wrong = [pair for pair in pairs if not isinstance(pair, PairIndex) or any(type(item) is not int for item in pair)]
-    wrong_scores = [score for score in acquisition.scores if type(score) is not float]
-    if not wrong and not wrong_scores:
-        return []
-    sentence = f"{(wrong or wrong_scores)[0]!r} cannot be recorded as it is"
-    return [Finding("types", sentence, "return PairIndex of int and scores of float: array.tolist() makes them")]
-
-
-def _pair_faults(acquisition: Acquisition, pool: CandidatePool, num_pairs: int) -> Iterator[Finding]:
-    pairs, columns = acquisition.pairs, pool.num_completions
-    outside = [p for p in pairs if not (0 <= p.prompt < len(pool) and min(p[1:]) >= 0 and max(p[1:]) < columns)]
-    same = [pair for pair in pairs if pair.first == pair.second]
-    distinct = {(pair.prompt, *sorted(pair[1:])) for pair in pairs}
-    if len(pairs) != num_pairs:
-        seen = f"selected {len(pairs)} pairs where {num_pairs} labels of {len(pool)} prompts were to be spent"
-        yield Finding("budget", seen, "return exactly num_pairs pairs; selection.top does")
-    if outside:
-        seen = f"selected {outside[0]} in a pool of {len(pool)} prompts x {columns} completions"
-        yield Finding("range", seen, "count rows and columns from 0")
-    if same:
-        yield Finding(
-            "self-pair", f"selected {same[0]}: a completion paired with itself", "choose two different columns"
-        )
-    if len(distinct) != len(pairs):
-        seen = f"selected {len(pairs) - len(distinct)} pairs twice (first and second may have changed places)"
-        yield Finding("duplicates", seen, "select without replacement; selection.top does")
-
-
-def _score_faults(acquisition: Acquisition) -> Iterator[Finding]:
-    scored, scores = acquisition.scored, acquisition.scores
-    if len(scored) != len(scores):
-        seen = f"{len(scores)} scores for {len(scored)} scored pairs"
-        yield Finding("scores-length", seen, "give one score to each; selection.best does")
-    bad = [score for score in scores if not math.isfinite(score)]
-    if bad:
-        seen = f"{len(bad)} of {len(scores)} scores are not finite, such as {bad[0]}"
-        yield Finding(
-            "scores-finite", seen, "look for a division by zero or a log of zero: at step 1 every margin is 0"
-        )
+        yield from acquisition_faults(acquisition, Room(len(pool), pool.num_completions, num_pairs))
 
 
 def _shortlists(make: Make) -> Iterator[Finding]:
@@ -139,10 +93,7 @@ def _shortlists(make: Make) -> Iterator[Finding]:
     num_drawn = NUM_PROMPTS * _oversample(strategy)
     for scene in (different(num_drawn), alike(num_drawn)):
         rows = _shortlist(strategy, scene)
-        valid = set(rows) <= set(range(num_drawn)) and all(type(row) is int for row in rows)
-        if len(rows) != NUM_PROMPTS or len(set(rows)) != len(rows) or not valid:
-            seen = f"shortlist kept {len(set(rows))} different rows of {num_drawn} where {NUM_PROMPTS} were to be kept"
-            yield Finding("shortlist", seen, "return exactly `keep` different rows of the prompts, as int")
+        yield from shortlist_faults(rows, num_drawn, NUM_PROMPTS)
 
 
 def _determinism(make: Make) -> Iterator[Finding]:

@@ -9,8 +9,9 @@ from typing import get_args
 
 import rfc8785
 
-from apl_bench.checks.findings import Finding, run_stages
+from apl_bench.checks.findings import run_stages
 from apl_bench.checks.toys import WordTokenizer
+from apl_bench.contract import Finding
 from apl_bench.protocols import Split, Task
 from apl_bench.types import Prompt
 

@@ -15,8 +15,8 @@ from typing import Any
 import click
 
 from apl_bench.cli.console import heading, number, safe, table
-from apl_bench.comparison import Comparison, Point, Row, compare, format_seeds
-from apl_bench.records import Run, find_runs
+from apl_bench.comparison import Comparison, Point, Row, compare, format_seeds, share_wrong
+from apl_bench.records import Run, file_name, find_runs
 from apl_bench.statistics import Estimate
 from apl_bench.types import SpecError
 
@@ -40,8 +40,8 @@ KEY = (
 def compare_(runs: Sequence[Path], as_json: bool, as_csv: bool, figures: bool | None, out: Path | None) -> None:
     """Compare the complete runs in RUNS, folders that are searched at any depth.
 
-    Runs of one task and preset are compared if they differ in strategy and seed alone. Differences from random are
-    paired by seed and by test prompt.
+    Runs that differ in strategy and seed alone are compared; those of other settings are a comparison of their own.
+    Differences from random are paired by seed and by test prompt.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv cannot both be printed; give one of them")
@@ -74,8 +74,9 @@ def draw(comparisons: Sequence[Comparison], out: Path | None, is_asked: bool) ->
         return
     from apl_bench.cli.figures import draw_acquired, draw_curves
 
-    for comparison in comparisons:
-        folder = comparison.folder if out is None else out / comparison.name if len(comparisons) > 1 else out
+    folders = [out or comparison.folder for comparison in comparisons]
+    for comparison, base in zip(comparisons, folders, strict=True):
+        folder = base if folders.count(base) == 1 else base / file_name(comparison.name)
         folder.mkdir(parents=True, exist_ok=True)
         for note in (
             *draw_curves(comparison, folder / "curves.png"),
@@ -131,14 +132,13 @@ def _with_error(estimate: Estimate) -> str:
 def _beside_cells(row: Row) -> list[str]:
     point, beside = row.last, row.last.beside
     digits = [number(beside.kl, 2), number(beside.mean_length, 1), number(beside.repetition, 3)]
-    return [row.strategy, *digits, number(beside.perplexity, 1), number(share_wrong(row), 3),
+    return [row.strategy, *digits, number(beside.perplexity, 1), number(share_wrong_of(row), 3),
             number(point.share_invalid, 3)]  # fmt: skip
 
 
-def share_wrong(row: Row) -> float | None:
-    """Share of the bought labels that the implicit preference model had the other way; None if it never decided."""
-    decided = [p for step in row.acquired for p in step if p != 0.5]
-    return sum(p < 0.5 for p in decided) / len(decided) if decided else None
+def share_wrong_of(row: Row) -> float | None:
+    """Over all of a strategy's batches."""
+    return share_wrong([probability for step in row.acquired for probability in step])
 
 
 def to_json(comparisons: Sequence[Comparison]) -> str:
@@ -157,7 +157,7 @@ def to_json(comparisons: Sequence[Comparison]) -> str:
 
 def _row_dict(row: Row) -> dict[str, Any]:
     fields: dict[str, Any] = _finite(dataclasses.asdict(row))
-    return {**{key: value for key, value in fields.items() if key != "acquired"}, "share_wrong": share_wrong(row)}
+    return {**{key: value for key, value in fields.items() if key != "acquired"}, "share_wrong": share_wrong_of(row)}
 
 
 def _finite(value: Any) -> Any:
@@ -184,8 +184,8 @@ def _csv_line(comparison: Comparison, row: Row, point: Point) -> dict[str, Any]:
     difference = found.estimate if found else Estimate(math.nan, math.nan, math.nan, 0)
     values: dict[str, Any] = _finite(
         {
-            "comparison": comparison.name,
-            "strategy": row.strategy,
+            "comparison": safe(comparison.name),
+            "strategy": safe(row.strategy),
             "num_labels": point.num_labels,
             "num_seeds": point.win_rate.num_seeds,
             "win_rate": point.win_rate.mean,

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from apl_bench.cli.console import safe
-from apl_bench.comparison import BASELINE, Comparison, Row
+from apl_bench.comparison import BASELINE, Comparison, Row, share_wrong
 
 # Okabe and Ito's palette (2008), told apart under the common colour blindnesses; yellow left out, black kept for random
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C564B")
@@ -58,7 +59,7 @@ def draw_acquired(comparison: Comparison, path: Path) -> list[str]:
     rows, num_steps = comparison.rows, min(len(row.acquired) for row in comparison.rows)
     steps = sorted({round(step) for step in np.linspace(0, num_steps - 1, MAX_STEPS)})
     figure = Figure(figsize=(1.2 + 1.7 * len(steps), 0.9 + 1.25 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), len(steps), sharex=True, sharey="row", squeeze=False)
+    grid = figure.subplots(len(rows), len(steps), sharex=True, sharey=True, squeeze=False)
     for row, panels in zip(rows, grid, strict=True):
         panels[0].set_ylabel(plain(row.strategy), rotation=0, ha="right", va="center", fontsize=9)
         for step, axes in zip(steps, panels, strict=True):
@@ -69,6 +70,7 @@ def draw_acquired(comparison: Comparison, path: Path) -> list[str]:
     figure.supxlabel(
         "probability that the policy's implicit preference gave to the label  (below 0.5: wrong)", fontsize=9
     )
+    figure.supylabel("share of the batch", fontsize=9)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     return [f"{path.name} shows {len(steps)} of {num_steps} steps"] if len(steps) < num_steps else []
 
@@ -139,10 +141,11 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 def _histogram(axes: Axes, probabilities: Sequence[float]) -> None:
     """Shares of a batch in 20 bins, the wrong half in another colour; a batch without any margin has no histogram."""
-    axes.set(xlim=(0, 1), yticks=[])
+    axes.set_xlim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.tick_params(labelsize=8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
     values = np.array(probabilities)
     if len(values) == 0 or (values == 0.5).all():
         text = "no labels" if len(values) == 0 else "no margin yet"
@@ -152,5 +155,4 @@ def _histogram(axes: Axes, probabilities: Sequence[float]) -> None:
     colours = [WRONG if edge < 0.5 - 1e-9 else RIGHT for edge in edges[:-1]]
     axes.bar(edges[:-1], shares, width=1 / NUM_BINS, align="edge", color=colours)
     axes.axvline(0.5, color=GREY, linewidth=0.6)
-    wrong = float((values < 0.5).mean())
-    axes.text(0.03, 0.9, f"{wrong:.0%} wrong", transform=axes.transAxes, fontsize=7, color=WRONG, va="top")
+    axes.text(0.03, 0.9, f"{share_wrong(probabilities):.0%} wrong", transform=axes.transAxes, fontsize=7, color=WRONG, va="top")

@@ -94,14 +94,14 @@ def _failure(error: Exception) -> Failure:
     """An error as the user is told; what nobody foresaw comes with its traceback."""
     import traceback
 
-    from apl_bench.judging import MissingJudgment  # none of these is needed for --help
+    from apl_bench.judging import MissingJudgment, OracleError  # none of these is needed for --help
     from apl_bench.types import SpecError
 
     if isinstance(error, MissingJudgment):
         return NotRecorded(safe_lines(str(error)))
     if isinstance(error, SpecError):
         return BadSpec(safe_lines(str(error)))
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, OracleError, FloatingPointError)):  # the last: a gradient that is not finite
         return Failure(safe_lines(str(error)))
     click.echo(safe_lines("".join(traceback.format_exception(error))), err=True)
     return Failure(f"{type(error).__name__} that apl-bench did not expect; please report the lines above")

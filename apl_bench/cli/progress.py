@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Progress:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
         self._bar: Bar | None = None
-        self._since = time.monotonic()
+        self._since: float | None = None
 
     @contextmanager
     def loading(self, spec: RunSpec) -> Iterator[None]:
@@ -113,20 +114,23 @@ class Progress:
             self._say(line)
         if not run.result["sound"]:
             self._say("UNSOUND: more than 1 % of a step's or a waypoint's verdicts could not be read", style="bold red")
-        self._say(f"{time.monotonic() - self._since:.0f} s. SE is over the test prompts, for this seed alone.")
+        took = f"{time.monotonic() - self._since:.0f} s. " if self._since is not None else ""
+        self._say(f"{took}SE is over the test prompts, for this seed alone.")
+        self._since = None
 
-    def next_steps(self, out: Path, runs: list[Run]) -> None:
-        """Where everything is, and what to try next."""
+    def next_steps(self, runs: list[Run], out: Path, options: list[str]) -> None:
+        """Where everything is, and what to try next with the same options."""
         first = runs[0]
         other = "random" if first.spec.strategy.name != "random" else "certainty"
         spec, several = first.spec, len(runs) > 1
+        command = shlex.join(["--strategy", other, "--task", spec.task.name, *options, "--seeds", "0-2"])
         self._say("")
         self._say(f"Written: {first.path}" + (f" and {len(runs) - 1} more" if several else ""), style="bold")
-        preset = "" if spec.preset == "lite" else f" --preset {spec.preset}"
         self._say("Next:")
-        self._say(f"  apl-bench replay {first.path}    # every number again, from the record alone")
-        self._say(f"  apl-bench run --strategy {other} --task {spec.task.name}{preset} --seeds 0-2")
-        self._say(f"  apl-bench compare {out / f'{spec.task.name}-{spec.preset}'}    # table, curves, histograms")
+        replay, compare = (shlex.join([str(path)]) for path in (first.path, out / f"{spec.task.name}-{spec.preset}"))
+        self._say(f"  apl-bench replay {replay}    # every number again, from the record alone")
+        self._say(f"  apl-bench run {command}")
+        self._say(f"  apl-bench compare {compare}    # table, curves, histograms")
 
     def _say(self, line: str, style: str = "") -> None:
         self._console.print(Text(line, style=style), soft_wrap=True)

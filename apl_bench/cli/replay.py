@@ -30,6 +30,6 @@ def replay(runs: tuple[Path, ...]) -> None:
         for line in found.differences[:MOST_SHOWN]:
             click.echo(safe(line))
         verdict = f"{len(found.differences)} DIFFERENCES" if found.differences else "every number the same"
-        click.echo(f"{run.path}: {found.num_judgments} judgments read again, {verdict}")
+        click.echo(f"{safe(run.path)}: {found.num_judgments} judgments read again, {verdict}")
     if failed:
         raise SystemExit(1)

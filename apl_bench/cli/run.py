@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from apl_bench.experiment import Materials
     from apl_bench.judging import Mode
     from apl_bench.judgments.ledger import Ledger
+    from apl_bench.records import Run
     from apl_bench.spec import RunSpec
 
 
@@ -38,6 +39,15 @@ def ledger_folder(given: Path | None) -> Path:
     return given or cache / "judgments"
 
 
+def same_options(preset: str, settings: tuple[str, ...], out: Path, ledger: Path | None) -> list[str]:
+    """The options by which another strategy is run in the same way: those that are not the defaults."""
+    given = [("--preset", preset, "lite"), ("--out", str(out), "runs"), ("--ledger", ledger and str(ledger), None)]
+    options = [word for name, value, default in given if value != default for word in (name, str(value))]
+    return options + [
+        word for setting in settings if not setting.startswith("strategy.") for word in ("--set", setting)
+    ]
+
+
 @click.command()
 @click.option("--strategy", required=True, help="Acquisition strategy; see: apl-bench list strategies")
 @click.option("--task", default="imdb", show_default=True, help="Task; see: apl-bench list tasks")
@@ -51,7 +61,12 @@ def ledger_folder(given: Path | None) -> Path:
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs are written"
 )
-@click.option("--ledger", type=click.Path(path_type=Path), default=None, help="Where judgments are kept between runs")
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where judgments are kept between runs  [default: ~/.cache/apl-bench/judgments]",
+)
 @click.option("--mode", type=click.Choice(["record", "replay"]), default="record", show_default=True,
               help="record: ask the oracle for what the ledger lacks; replay: never ask, stop instead")  # fmt: skip
 def run(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -68,6 +83,7 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter an option
 
     The same command goes on where a killed run stopped, and skips seeds that are complete.
     """
+    from apl_bench.cli.progress import Progress
     from apl_bench.judging import Mode
     from apl_bench.judgments.ledger import Ledger
     from apl_bench.presets import resolve
@@ -79,30 +95,33 @@ def run(  # noqa: PLR0913, PLR0917 - one parameter an option
     specs = [resolve(task, preset, name, settings, seed) for seed in parse_seeds(seeds)]
     with Ledger(ledger_folder(ledger)) as opened:
         try:
-            run_all(specs, out, opened, Mode(mode))
+            progress = Progress()
+            runs = run_all(specs, out, (opened, Mode(mode)), progress)
+            progress.next_steps(runs, out, same_options(preset, settings, out, ledger))
         finally:
             for notice in opened.notices:
                 click.echo(f"ledger: {safe(notice)}", err=True)
 
 
-def run_all(specs: list[RunSpec], out: Path, ledger: Ledger, mode: Mode) -> None:
+def run_all(specs: list[RunSpec], out: Path, judging: tuple[Ledger, Mode], progress: Progress) -> list[Run]:
     """Run each spec that is not complete; what the seeds share is loaded once, and only if there is anything to do."""
-    from apl_bench.cli.progress import Progress
-    from apl_bench.experiment import prepare
-    from apl_bench.records import Run, run_path
+    from apl_bench.experiment import plugins, prepare
+    from apl_bench.records import Run, RunWriter, run_path
 
-    progress = Progress()
     materials: Materials | None = None
     runs = [Run(run_path(out, spec)) for spec in specs]
     for spec, run in zip(specs, runs, strict=True):
         if run.complete:
+            run.refuse_other(plugins(spec))
+            RunWriter(run.path).drop_weights()
             progress.skip(run)
+            progress.result(run)
             continue
         if materials is None:
             with progress.loading(spec):
                 materials = prepare(spec)
-        run_one(spec, run.path, materials, (ledger, mode), progress)
-    progress.next_steps(out, runs)
+        run_one(spec, run.path, materials, judging, progress)
+    return runs
 
 
 def run_one(spec: RunSpec, path: Path, materials: Materials, judging: tuple[Ledger, Mode], progress: Progress) -> None:

@@ -63,14 +63,7 @@ def train(network: Network, pairs: TokenPairs, training: TrainingSpec, name: Str
     Each epoch's order is drawn from the stream (*name, "epoch", epoch); the last mini-batch may be smaller.
     Raises FloatingPointError where a gradient is not finite.
     """
-    weights = list(network.parameters.values())
-    optimizer = torch.optim.Adam(
-        weights,
-        lr=training.learning_rate,
-        betas=(training.adam_beta1, training.adam_beta2),
-        eps=training.adam_epsilon,
-        fused=True,
-    )
+    optimizer = new_optimizer(network, training)
     epoch_losses, num_updates = [], 0
     for epoch in range(training.epochs):
         order = stream(*name, "epoch", epoch).permutation(len(pairs)).tolist()
@@ -82,6 +75,17 @@ def train(network: Network, pairs: TokenPairs, training: TrainingSpec, name: Str
         epoch_losses.append(total / len(pairs))
     optimizer.zero_grad()
     return TrainingReport(tuple(epoch_losses), num_updates, pairs.num_tokens * training.epochs)
+
+
+def new_optimizer(network: Network, training: TrainingSpec) -> torch.optim.Optimizer:
+    """Adam over all weights, its moments zero."""
+    return torch.optim.Adam(
+        list(network.parameters.values()),
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        fused=True,
+    )
 
 
 def update(network: Network, pairs: TokenPairs, training: TrainingSpec, optimizer: torch.optim.Optimizer) -> float:

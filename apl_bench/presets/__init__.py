@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from apl_bench.spec import RunSpec, nearest, override
+from apl_bench.spec import RunSpec, nearest, override, require
 from apl_bench.types import SpecError
 
 _FOLDER = Path(__file__).parent
@@ -31,12 +32,23 @@ def load(task: str, preset: str) -> tuple[str, dict[str, dict[str, Any]]]:
         name = path.stem
     else:
         known = [name.removeprefix(f"{task}-") for name in names() if name.startswith(f"{task}-")]
-        if preset not in known:
+        name = preset.removeprefix(f"{task}-")
+        if name not in known:
             raise nearest(preset, f"preset of task {task!r}", known)
-        name, path = preset, _FOLDER / f"{task}-{preset}.toml"
+        path = _FOLDER / f"{task}-{name}.toml"
     tables = _read(path)
     tables.pop("summary", None)
+    _refuse_malformed(path, tables)
     return name, tables
+
+
+def _refuse_malformed(path: Path, tables: Mapping[str, Any]) -> None:
+    """Raise SpecError where the file is not made of tables, or says what a command line says."""
+    for name, table in tables.items():
+        require(isinstance(table, dict), f"{name} in {path}", table, f"a table, [{name}]")
+    if "strategy" in tables:
+        raise SpecError(f"{path} has a table [strategy]; a preset is the same for all strategies: name one by "
+                        "--strategy, and give it parameters by --set strategy.key=value")  # fmt: skip
 
 
 def resolve(task: str, preset: str, strategy: str, settings: tuple[str, ...], seed: int) -> RunSpec:
@@ -45,9 +57,10 @@ def resolve(task: str, preset: str, strategy: str, settings: tuple[str, ...], se
     tables = {**tables, "strategy": {"name": strategy}}
     for setting in settings:
         tables = override(tables, setting)
-    if tables["task"]["name"] != task:
-        raise SpecError(f"preset {preset!r} is for task {tables['task']['name']!r}, not {task!r}")
-    return RunSpec.from_tables(name, tables, seed)
+    spec = RunSpec.from_tables(name, tables, seed)
+    if spec.task.name != task:
+        raise SpecError(f"preset {preset!r} is for task {spec.task.name!r}, not {task!r}")
+    return spec
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -63,19 +63,21 @@ def write(tmp_path: Path) -> Write:
         tables["strategy"] = {"name": strategy, **changes.pop("params", {})}
         is_complete, prompts = changes.pop("complete", True), changes.pop("prompts", "abcd")
         preset, probabilities = changes.pop("preset", "lite"), changes.pop("probabilities", [0.9, 0.2])
+        manifest, is_sound = changes.pop("manifest", {}), changes.pop("sound", True)
         for key, value in changes.items():
             table, _, name = key.partition("__")
             tables[table][name] = value
         spec = RunSpec.from_tables(preset, tables, seed)
         path = tmp_path / "runs" / f"imdb-{preset}" / strategy / f"seed-{seed:03d}-{spec.identity[:8]}"
         (path / "waypoints").mkdir(parents=True)
-        (path / "spec.json").write_text(json.dumps({"identity": spec.identity, "spec": spec.to_tables()}))
+        identity = {"identity": spec.identity, "spec": spec.to_tables()}
+        (path / "spec.json").write_text(json.dumps({**identity, **manifest}))
         for num_labels, letters in ((0, "wlwl"[: len(outcomes)]), (8, outcomes)):
             rows = [{"kind": "comparison", "prompt_id": prompt, "verdict": VERDICTS[letter]}
                     for prompt, letter in zip(prompts, letters, strict=True)]  # fmt: skip
             (path / "waypoints" / f"{num_labels:04d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if is_complete:
-            (path / "result.json").write_text(json.dumps(result(seed, probabilities)))
+            (path / "result.json").write_text(json.dumps({**result(seed, probabilities), "sound": is_sound}))
         return path
 
     return run
@@ -169,18 +171,60 @@ def test_without_random_there_are_rates_and_no_differences(write: Write, tmp_pat
     assert "certainty has one seed" in done.stdout
 
 
-def test_settings_that_differ_are_refused_by_name(write: Write, tmp_path: Path) -> None:
+def test_runs_of_other_settings_are_a_comparison_of_their_own_named_by_what_differs(
+    write: Write, tmp_path: Path
+) -> None:
     write("certainty", 0, "wwwl", training__epochs=3)
-    write("random", 0, "wwwl")
-    done = call(tmp_path)
-    assert done.exit_code == 2
-    assert "training.epochs is 3 in one and 1 in the other" in done.stderr
+    for strategy in ("certainty", "random"):
+        write(strategy, 0, "wwll")
+    found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
+    names = {comparison["name"]: [row["strategy"] for row in comparison["strategies"]] for comparison in found}
+    assert names == {
+        "imdb-lite (training.epochs=1)": ["certainty", "random"],
+        "imdb-lite (training.epochs=3)": ["certainty"],
+    }
+    assert all(row["curve"][-1]["difference"] is None for row in found[1]["strategies"] if row["strategy"] == "random")
 
 
 def test_a_parameter_of_the_task_is_a_setting_too(write: Write, tmp_path: Path) -> None:
     write("certainty", 0, "wwwl", task__limit=10)
     write("random", 0, "wwwl")
-    assert "task.limit is 10 in one and None in the other" in call(tmp_path).stderr
+    found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
+    assert [comparison["name"] for comparison in found] == ["imdb-lite (task.limit=10)", "imdb-lite"]
+
+
+@pytest.mark.parametrize(
+    ("part", "key"), [("model", "weights_sha256"), ("model", "tokenizer_sha256"), ("data", "sha256")]
+)
+def test_other_weights_or_data_are_refused(write: Write, tmp_path: Path, part: str, key: str) -> None:
+    write("certainty", 0, "wwwl", manifest={part: {key: "aa"}})
+    write("random", 0, "wwwl", manifest={part: {key: "bb"}})
+    done = call(tmp_path)
+    assert done.exit_code == 2
+    assert f"{part}.{key} is 'aa' in one and 'bb' in the other" in done.stderr
+
+
+def test_other_versions_are_noted(write: Write, tmp_path: Path) -> None:
+    for strategy, torch in (("certainty", "2.13"), ("random", "2.14")):
+        write(strategy, 0, "wwwl", manifest={"model": {"torch": torch, "weights_sha256": "aa"}})
+    assert "model.torch is '2.13' in some runs and '2.14' in others" in call(tmp_path, "--no-figures").stdout
+
+
+def test_a_strategy_that_was_edited_between_its_seeds_is_noted(write: Write, tmp_path: Path) -> None:
+    for seed in range(2):
+        write("certainty", seed, "wwwl", manifest={"strategy": {"source_sha256": str(seed)}})
+        write("random", seed, "wwwl", manifest={"strategy": {"source_sha256": "same"}})
+    done = call(tmp_path, "--no-figures").stdout
+    assert "the seeds of certainty were not all run with the same version and source" in done
+    assert "seeds of random" not in done
+
+
+def test_an_unsound_run_is_named(write: Write, tmp_path: Path) -> None:
+    write("certainty", 0, "wwwl")
+    write("certainty", 1, "wwwl", sound=False)
+    done = call(tmp_path, "--no-figures").stdout
+    assert "certainty, seed 1, is unsound" in done
+    assert "seed 0, is unsound" not in done
 
 
 def test_presets_are_compared_apart(write: Write, tmp_path: Path) -> None:
@@ -277,6 +321,17 @@ def test_figures_go_beside_the_strategies_or_where_they_are_asked_for(write: Wri
         assert (path.parent.parent / name).read_bytes().startswith(b"\x89PNG")
     assert call(tmp_path, "--json", "--out", tmp_path / "figures").exit_code == 0
     assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == ["acquired.png", "curves.png"]
+
+
+def test_figures_of_several_comparisons_do_not_overwrite_each_other(write: Write, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write("random", 0, "wwwl", preset="../../x", training__epochs=3)
+    write("random", 0, "wwwl", preset="../../x")
+    out = tmp_path / "figures"
+    assert call(tmp_path, "--out", out).exit_code == 0
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.png")) == [
+        f"imdb-.._.._x_training.epochs_{epochs}_/{name}.png" for epochs in (1, 3) for name in ("acquired", "curves")
+    ]
 
 
 def test_no_figure_is_written_into_a_run_or_for_a_machine(write: Write, tmp_path: Path) -> None:

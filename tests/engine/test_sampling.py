@@ -35,7 +35,7 @@ DRAWS = draws(50)
 ALL = sample(NETWORK, DRAWS, PLAIN)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rows=st.lists(st.integers(0, 49), min_size=1, max_size=50, unique=True))
 def test_a_completion_does_not_depend_on_the_others(rows: list[int]) -> None:
     assert sample(NETWORK, [DRAWS[row] for row in rows], PLAIN) == [ALL[row] for row in rows]

@@ -34,7 +34,7 @@ def test_equal_to_full_logits(kind: str) -> None:
     np.testing.assert_allclose(scoring.logp(network, sequences), naive(network, sequences), rtol=1e-5, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40, unique=True))
 def test_a_value_does_not_depend_on_the_others(rows: list[int]) -> None:
     assert np.array_equal(scoring.logp(NETWORK, SEQUENCES.take(rows)), ALL[rows])

@@ -18,10 +18,13 @@ from apl_bench.engine import dpo, scoring
 from apl_bench.engine.network import Network
 from tests.engine import tiny
 
-BATCH, UPDATES, RATE, BETA, MAX_NORM = 4, 5, 1e-3, 0.2, 0.5
-EPSILON = (
-    1e-5  # GPT-2's key biases have a gradient of 0, and with a smaller epsilon Adam would make steps of its rounding
-)
+BATCH, UPDATES = 4, 5
+# No default of torch's Adam among them, so that a setting which is not passed on is found. Epsilon is as large because
+# GPT-2's key biases have a gradient of 0, and with a smaller one Adam would make steps of its rounding.
+TRAINING = tiny.training(
+    learning_rate=2e-3, beta=0.3, batch_size=BATCH, epochs=1, adam_beta1=0.8, adam_beta2=0.99, adam_epsilon=1e-5,
+    max_grad_norm=0.5,
+)  # fmt: skip
 
 
 class Peer(DPOTrainer):
@@ -49,9 +52,11 @@ def train_peer(model: Any, sequences: tuple[Any, Any, Any], folder: Path) -> Pee
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     data = datasets.Dataset.from_dict(dict(zip(names, sequences, strict=True)))
     config = DPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=BATCH, num_train_epochs=1, learning_rate=RATE, beta=BETA,
-        max_grad_norm=MAX_NORM, lr_scheduler_type="constant", weight_decay=0.0, optim="adamw_torch",
-        adam_epsilon=EPSILON, use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
+        output_dir=str(folder), per_device_train_batch_size=BATCH, num_train_epochs=1, beta=TRAINING.beta,
+        learning_rate=TRAINING.learning_rate, max_grad_norm=TRAINING.max_grad_norm, lr_scheduler_type="constant",
+        weight_decay=0.0, optim="adamw_torch",
+        adam_beta1=TRAINING.adam_beta1, adam_beta2=TRAINING.adam_beta2, adam_epsilon=TRAINING.adam_epsilon,
+        use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
         save_strategy="no", logging_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     peer = Peer(
@@ -71,20 +76,19 @@ def test_five_updates(kind: str, tmp_path: Path) -> None:
     network = Network(copy.deepcopy(model), mixed=False)
     reference = [scoring.logp(network, scoring.Sequences(prompts, side)) for side in (chosen, rejected)]
     pairs = dpo.TokenPairs(prompts, chosen, rejected, *reference)
-    training = tiny.training(learning_rate=RATE, beta=BETA, batch_size=BATCH, max_grad_norm=MAX_NORM)
     peer = train_peer(model, (prompts, chosen, rejected), tmp_path)
-    optimizer = torch.optim.Adam(network.parameters.values(), lr=RATE, eps=EPSILON, fused=True)
+    optimizer = dpo.new_optimizer(network, TRAINING)
     assert len(peer.losses) == UPDATES
     for step in range(UPDATES):
         batch = pairs.take(range(BATCH * step, BATCH * (step + 1)))
         network.model.zero_grad()
-        loss = dpo.accumulate_gradient(network, batch, BETA)
+        loss = dpo.accumulate_gradient(network, batch, TRAINING.beta)
         assert loss == pytest.approx(peer.losses[step], abs=1e-5)
         for name, weight in network.parameters.items():
             assert weight.grad is not None
-            torch.testing.assert_close(weight.grad, peer.gradients[step][name], rtol=1e-4, atol=1e-5)
-        dpo.update(network, batch, training, optimizer)
+            torch.testing.assert_close(weight.grad, peer.gradients[step][name], rtol=0, atol=1e-5)
+        dpo.update(network, batch, TRAINING, optimizer)
     assert peer.losses[-1] != pytest.approx(peer.losses[0], abs=1e-3)
     trained = dict(peer.model.named_parameters())  # type: ignore[union-attr]
     for name, weight in network.parameters.items():
-        torch.testing.assert_close(weight, trained[name], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(weight, trained[name], rtol=0, atol=1e-5)

@@ -160,7 +160,7 @@ def test_oracle_and_judge_are_two_models_that_mostly_agree(held_out: list[Review
     assert 0.8 < np.mean((oracle > 0) == (judge > 0)) < 1.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=6), st.sampled_from(MODELS))
 def test_a_score_does_not_depend_on_the_batch(texts: list[str], model: str) -> None:
     classifier = Classifier(model)
@@ -169,7 +169,7 @@ def test_a_score_does_not_depend_on_the_batch(texts: list[str], model: str) -> N
     assert np.isfinite(together).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=80), st.text(max_size=80), st.sampled_from(MODELS))
 def test_swapping_what_is_shown_swaps_the_verdict_and_its_probability(first: str, second: str, model: str) -> None:
     classifier, asked = Classifier(model), comparison(first, second)
