@@ -47,7 +47,10 @@ def acquire(experiment: Experiment, step: int, theta: Policy, labelled: Sequence
 
 
 def step_prompts(train: Sequence[Prompt], seed: int, step: int, num: int) -> list[Prompt]:
-    """The step's prompts: the next `num` of the seed's permutation of X, which starts over when it ends."""
+    """The step's prompts: the next `num` of the seed's permutation of X, which starts over when it ends.
+
+    Paper: each arm of its release shuffles anew. Here strategies with one seed meet the same prompts.
+    """
     order = stream(seed, "prompts").permutation(len(train))
     first = (step - 1) * num
     return [train[order[place % len(train)]] for place in range(first, first + num)]

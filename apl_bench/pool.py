@@ -99,7 +99,8 @@ class PromptPool:
     def reward(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
         """Implicit reward of any completions under theta_t (equation 5), shape (n,), nats.
 
-        While theta_t is theta_0 (step 1) every reward is 0 and nothing is scored.
+        While theta_t is theta_0 (step 1) every reward is 0 and nothing is scored. Paper: its release ranks the noise
+        that padding leaves around 0.
         """
         if not completions or self.models.policy is self.models.reference:
             return np.zeros(len(completions))

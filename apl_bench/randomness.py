@@ -2,6 +2,7 @@
 
 A stream's name is a tuple such as (seed, "completion", step, prompt id, k). Its hash keys a counter-based generator
 (Philox), so a draw depends on its name alone: not on batch size, order, or what else was drawn before.
+Paper: one generator for all, so that a completion depends on what was drawn before it, and no two arms share any.
 """
 
 from __future__ import annotations

@@ -116,21 +116,6 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgment:
-    """One comparison, answered: the key of the request in the ledger, the raw reply, and what it was read as."""
-
-    key: str
-    comparison: Comparison
-    reply: Reply
-    reading: Reading
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict about the pair's own order (already un-swapped)."""
-        return self.reading.verdict.unswap(self.comparison.swapped)
-
-
-@dataclass(frozen=True, slots=True)
 class Preference:
     """A bought label that DPO can train on, and the acquisition step that bought it."""
 

@@ -20,9 +20,9 @@ def interleave(contenders: Mapping[str, Callable[[], None]], repeats: int) -> di
 
 
 def report(title: str, seconds: Mapping[str, list[float]]) -> str:
-    """A line a contender: median seconds, and how many times the first one's speed the first one is of it.
+    """A line for each contender: its median seconds, and how many times as fast the first contender is.
 
-    The ratio is the median of the ratios of single turns, because neighbours in time share the machine's mood.
+    The factor is the median over turns of that turn's ratio, because neighbours in time share the machine's mood.
     """
     first = next(iter(seconds))
     lines = [title]

@@ -71,7 +71,7 @@ class Reviews:
         self.stream = np.concatenate([np.array([*ids, 0]) for ids in token_lists])
 
     def batch(self, step: int, size: int, openings_share: float) -> torch.Tensor:
-        """Batch `step` of shape (size, 64): openings in shuffled epochs, and windows from anywhere."""
+        """Batch `step` of shape (size, 64): different openings drawn anew each step, and windows from anywhere."""
         rng = np.random.default_rng([SEED, step])
         num_openings = round(size * openings_share)
         chosen = self.openings[rng.choice(len(self.openings), num_openings, replace=False)]

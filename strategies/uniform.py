@@ -13,7 +13,10 @@ from apl_bench.types import Acquisition, PairIndex
 
 
 class Random(Strategy):
-    """Prompts drawn uniformly; looks at nothing, so that completions are generated for M prompts and not for S."""
+    """Prompts drawn uniformly; looks at nothing, so that completions are generated for M prompts and not for S.
+
+    Paper: generates for S prompts here too; the M are the same, and a user of random would not pay for the rest.
+    """
 
     summary: ClassVar[str] = "pairs drawn uniformly"
 

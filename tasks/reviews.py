@@ -24,7 +24,10 @@ class Share(Enum):
 
 
 def clean(text: str) -> str:
-    """The review with HTML line breaks and runs of white space turned into single spaces."""
+    """The review with HTML line breaks and runs of white space turned into single spaces.
+
+    Paper: takes the text as it is. The shipped policy and classifiers read plain text.
+    """
     return _SPACE.sub(" ", _BREAK.sub(" ", text)).strip()
 
 

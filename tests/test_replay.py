@@ -20,6 +20,7 @@ import pytest
 from apl_bench.judging import MissingJudgment
 from apl_bench.records import Run
 from apl_bench.replay import replay
+from apl_bench.types import SpecError
 
 GOLDEN = Path(__file__).parent / "golden" / "run"
 
@@ -70,6 +71,13 @@ def test_an_edited_reply_is_not_believed(copy: Path) -> None:
     done = replay_in_a_process(copy)
     assert done.returncode != 0
     assert "judgments.jsonl" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["steps/0001.jsonl", "waypoints/0000.jsonl"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(SpecError, match=f"{name} is missing or empty"):
+        replay(Run(copy))
 
 
 def test_an_edited_result_is_found_by_its_place(copy: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apl_bench import presets
 from apl_bench.presets import load, names, resolve
 from apl_bench.spec import RunSpec, override
 from apl_bench.types import SpecError
@@ -97,6 +100,47 @@ def test_the_number_of_steps_is_the_budget_divided_by_a_step(size: int, steps: i
 def test_every_preset_makes_a_spec(name: str) -> None:
     task, _, preset = name.partition("-")
     assert resolve(task, preset, "random", (), 0).preset == preset
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str, str], str]:
+    """A preset of one's own: the shipped one with one text in place of another."""
+
+    def write(old: str, new: str) -> str:
+        path = tmp_path / "mine.toml"
+        shipped = (Path(presets.__file__).parent / "imdb-lite.toml").read_text()
+        assert old in shipped
+        path.write_text(shipped.replace(old, new, 1))
+        return str(path)
+
+    return write
+
+
+def test_a_preset_of_ones_own_is_named_by_its_file(own: Callable[[str, str], str]) -> None:
+    spec = resolve("imdb", own("epochs = 2", "epochs = 5"), "random", (), 0)
+    assert (spec.preset, spec.training.epochs) == ("mine", 5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[task]", "[tusk]", "no table in a preset called 'tusk'. Did you mean 'task'"),
+        ('[oracle]\nname = "classifier"', "[oracle]", "oracle.name is None; expected the name of a plugin"),
+        ("[task]", "[strategy]\nwidth = 1\n[task]", r"has a table \[strategy\].*--set strategy.key=value"),
+        ("[task]", "seed = 3\n[task]", r"seed in .*mine.toml is 3; expected a table, \[seed\]"),
+        ('name = "imdb"', 'name = "tldr"', "is for task 'tldr', not 'imdb'"),
+        ("[task]", "[task", "mine.toml is not TOML"),
+    ],
+)
+def test_a_malformed_preset_of_ones_own_is_refused_by_name(
+    own: Callable[[str, str], str], old: str, new: str, message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        resolve("imdb", own(old, new), "random", (), 0)
+
+
+def test_a_preset_is_known_by_the_name_that_list_prints() -> None:
+    assert resolve("imdb", "imdb-lite", "random", (), 0) == resolve("imdb", "lite", "random", (), 0)
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
