@@ -17,7 +17,14 @@ from apl_bench.tally import MAX_INVALID_SHARE
 from apl_bench.types import SpecError
 
 BASELINE = "random"
-WEIGHTS = ("architecture", "weights_sha256", "tokenizer_sha256")  # of a manifest's model: what it is, not where it ran
+SURROUNDINGS = (
+    "torch",
+    "transformers",
+    "device",
+    "num_threads",
+    "origin",
+    "source_sha256",
+)  # all else is what was used
 
 
 class RecordedRun(Protocol):
@@ -170,15 +177,16 @@ def _refuse_other_materials(runs: Sequence[RecordedRun]) -> None:
 
 
 def _materials(run: RecordedRun) -> dict[str, Any]:
-    """Checksums of what a run was made from."""
-    model = {key: value for key, value in run.manifest.get("model", {}).items() if key in WEIGHTS}
-    return {"data": run.manifest.get("data", {}), "model": model}
+    """Checksums of what a run was made from: data, and the weights of the policy, the oracle and the judge."""
+    return {part: {key: value for key, value in run.manifest.get(part, {}).items() if key not in SURROUNDINGS}
+            for part in ("data", "model", "oracle", "judge")}  # fmt: skip
 
 
-def _environment(run: RecordedRun) -> dict[str, Any]:
+def _surroundings(run: RecordedRun) -> dict[str, Any]:
     """Versions and device, which change digits and not what is compared."""
-    model = {key: value for key, value in run.manifest.get("model", {}).items() if key not in WEIGHTS}
-    return {"versions": run.manifest.get("versions", {}), "model": model}
+    parts = ("versions", "model", "task", "oracle", "judge")
+    return {part: {key: value for key, value in run.manifest.get(part, {}).items()
+                   if part == "versions" or key in SURROUNDINGS} for part in parts}  # fmt: skip
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -301,7 +309,7 @@ def _run_notes(arms: Sequence[Arm]) -> Iterator[str]:
     for arm in arms:
         if len({json.dumps(run.manifest.get("strategy")) for run in arm.runs.values()}) > 1:
             yield f"the seeds of {arm.strategy} were not all run with the same version and source of the strategy"
-    first, *others = (_environment(run) for *_, run in runs)
+    first, *others = (_surroundings(run) for *_, run in runs)
     found = {key: pair for other in others for key, pair in _differences(first, other).items()}
     for key, (here, there) in found.items():
         yield f"{key} is {here!r} in some runs and {there!r} in others: their digits need not repeat elsewhere"

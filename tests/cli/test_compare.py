@@ -194,7 +194,8 @@ def test_a_parameter_of_the_task_is_a_setting_too(write: Write, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("part", "key"), [("model", "weights_sha256"), ("model", "tokenizer_sha256"), ("data", "sha256")]
+    ("part", "key"),
+    [("model", "weights_sha256"), ("model", "tokenizer_sha256"), ("data", "sha256"), ("judge", "weights_sha256")],
 )
 def test_other_weights_or_data_are_refused(write: Write, tmp_path: Path, part: str, key: str) -> None:
     write("certainty", 0, "wwwl", manifest={part: {key: "aa"}})
