@@ -89,7 +89,7 @@ class Row:
 
 
 def share_wrong(probabilities: Sequence[float]) -> float | None:
-    """Share of labels that the implicit preference model had the other way, of those where it had any; None: nowhere."""
+    """Share of labels that the implicit preference model had the other way, undecided ones left out; None: all were."""
     decided = [probability for probability in probabilities if probability != 0.5]
     return sum(probability < 0.5 for probability in decided) / len(decided) if decided else None
 

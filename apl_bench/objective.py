@@ -1,7 +1,7 @@
 """Equations 4-10 of Muldrew et al. (ICML 2024) on plain arrays; log-probabilities are nats summed over a completion.
 
-Written with operators that numpy arrays and torch tensors share. Acquisition uses these lines; what the engine trains by,
-and what the summary reports, is tested against them.
+Written with operators that numpy arrays and torch tensors share. Acquisition uses these lines; what the engine trains
+by is tested against them.
 """
 
 from __future__ import annotations

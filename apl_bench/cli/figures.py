@@ -155,12 +155,5 @@ def _histogram(axes: Axes, probabilities: Sequence[float]) -> None:
     colours = [WRONG if edge < 0.5 - 1e-9 else RIGHT for edge in edges[:-1]]
     axes.bar(edges[:-1], shares, width=1 / NUM_BINS, align="edge", color=colours)
     axes.axvline(0.5, color=GREY, linewidth=0.6)
-    axes.text(
-        0.03,
-        0.9,
-        f"{share_wrong(probabilities):.0%} wrong",
-        transform=axes.transAxes,
-        fontsize=7,
-        color=WRONG,
-        va="top",
-    )
+    wrong = f"{share_wrong(probabilities):.0%} wrong"
+    axes.text(0.03, 0.9, wrong, transform=axes.transAxes, fontsize=7, color=WRONG, va="top")
