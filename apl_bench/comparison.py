@@ -12,7 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from apl_bench.spec import RunSpec
-from apl_bench.statistics import Estimate, PairedDifference, area_under_curve, estimate, paired_difference
+from apl_bench.statistics import (
+    Estimate,
+    PairedDifference,
+    area_under_curve,
+    estimate,
+    paired_difference,
+    seed_means,
+)
 from apl_bench.tally import MAX_INVALID_SHARE
 from apl_bench.types import SpecError
 
@@ -57,13 +64,14 @@ class Beside:
 
 @dataclass(frozen=True)
 class Point:
-    """A strategy at a waypoint; `difference` is from random, on the seeds that both have."""
+    """A strategy at a waypoint; `difference` is from random, on the seeds that both have; `by_seed` are win rates."""
 
     num_labels: int
     win_rate: Estimate
     difference: PairedDifference | None
     beside: Beside
     share_invalid: float
+    by_seed: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -258,7 +266,8 @@ def _point(arm: Arm, w: int, num_labels: int, paired: tuple[np.ndarray, np.ndarr
     difference = paired_difference(paired[0][w], paired[1][w]) if paired else None
     recorded = [_waypoint(run, num_labels) for run in arm.runs.values()]
     means = (_mean([waypoint.get(key) for waypoint in recorded]) for key in Beside.__dataclass_fields__)
-    return Point(num_labels, estimate(y_RP), difference, Beside(*means), float(np.isnan(y_RP).mean()))
+    by_seed = tuple(seed_means(y_RP).tolist())
+    return Point(num_labels, estimate(y_RP), difference, Beside(*means), float(np.isnan(y_RP).mean()), by_seed)
 
 
 def _waypoint(run: RecordedRun, num_labels: int) -> Mapping[str, Any]:

@@ -113,6 +113,7 @@ def test_numbers_by_hand(write: Write, tmp_path: Path) -> None:
     point = rows["certainty"]["curve"][-1]
     assert point["win_rate"]["mean"] == pytest.approx((0.75 + 0.875) / 2)
     assert point["win_rate"]["num_seeds"] == 2
+    assert point["by_seed"] == [0.75, 0.875]
     # seed differences .25 and .625: mean .4375, sd .375 / sqrt 2, two-sided p of two of the same sign 2/4
     difference = point["difference"]
     assert difference["estimate"]["mean"] == pytest.approx(0.4375)

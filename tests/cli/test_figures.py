@@ -24,7 +24,7 @@ from apl_bench.cli.figures import COLOURS, draw_acquired, draw_curves, plain, sp
 
 def row(strategy: str, rate: float, num_steps: int = 2, error: float = 0.01) -> Row:
     curve = tuple(
-        Point(num, Estimate(value, error, error, 3), None, Beside(None, None, None, None), 0.0)
+        Point(num, Estimate(value, error, error, 3), None, Beside(None, None, None, None), 0.0, (value,) * 3)
         for num, value in ((0, 0.5), (64, rate))
     )
     acquired = ((0.5, 0.5), *(((0.12, 0.92, 0.82, 0.72),) * (num_steps - 1)))
