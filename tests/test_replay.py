@@ -3,7 +3,7 @@
 tests/golden/run was written by
     apl-bench run --strategy certainty --seeds 3 --set loop.budget=8 --set loop.labels_per_step=4 \\
         --set loop.prompts_per_step=6 --set loop.waypoints=[0,8] --set evaluation.num_prompts=8 \\
-        --set evaluation.num_probe_prompts=4 --set policy.num_threads=1 --set training.learning_rate=2e-4
+        --set evaluation.num_probe_prompts=4 --set policy.num_threads=1
 """
 
 from __future__ import annotations
