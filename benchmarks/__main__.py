@@ -13,7 +13,7 @@ from apl_bench.engine.memory import keep_freed_memory
 from benchmarks import overhead, sampling, shapes, startup, training
 from benchmarks.timing import interleave, report
 
-SUITES = ("sampling", "training", "overhead", "startup")
+SUITES = ("overhead", "sampling", "training", "startup")
 
 
 def main() -> None:
@@ -34,6 +34,8 @@ def main() -> None:
     kept = False if options.plain_allocator else keep_freed_memory()
     print(f"torch {torch.__version__}, {options.threads} threads, {platform.machine()}; all contenders in one process, "
           f"allocator keeps freed memory: {kept}")  # fmt: skip
+    if "overhead" in options.suites:  # first: its peak memory is the process's
+        print(overhead.measure(), flush=True)
     shape = {"lite": shapes.lite, "smollm2": shapes.smollm2}[options.shape]()
     if "sampling" in options.suites:
         for name, longest in (("all up to 24 tokens", shapes.all_long), ("up to 16-24, by prompt", shapes.as_in_imdb)):
@@ -43,8 +45,6 @@ def main() -> None:
     if "training" in options.suites:
         title = f"\nA DPO epoch of {shape.num_pairs} pairs, mini-batches of {shape.batch_size} ({shape.name})"
         print(report(title, interleave(training.contenders(shape), options.repeats)), flush=True)
-    if "overhead" in options.suites:
-        print(overhead.measure(), flush=True)
     if "startup" in options.suites:
         print(report("\nStarting up", interleave(startup.contenders(), options.repeats)), flush=True)
 
