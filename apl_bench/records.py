@@ -6,6 +6,7 @@ Each file is written to a temporary name and renamed, so it is there whole or no
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -23,6 +24,7 @@ from apl_bench.spec import RunSpec
 from apl_bench.summary import summarise
 from apl_bench.types import Completion, Pair, Preference, Prompt, SpecError, Verdict
 
+MAX_NAME = 80  # letters of a folder
 TEMPORARY = (".*.new", ".*.tmp")  # names of files being written, here and by the engine
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+_-]+")
 
@@ -287,8 +289,9 @@ class RunWriter(Run):
 
 
 def file_name(text: str) -> str:
-    """A name as part of a path that cannot lead elsewhere."""
-    return _UNSAFE.sub("_", text)
+    """A name as part of a path that cannot lead elsewhere; a long one is cut, and told apart by its hash."""
+    name = _UNSAFE.sub("_", text)
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def run_path(root: Path, spec: RunSpec) -> Path:

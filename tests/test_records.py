@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from apl_bench.records import find_runs, read_jsonl, run_path, write_atomically
+from apl_bench.records import file_name, find_runs, read_jsonl, run_path, write_atomically
 from apl_bench.types import SpecError
 from tests.test_spec import toy
 
@@ -44,6 +44,12 @@ def test_the_folder_is_named_by_what_was_run_and_cannot_leave_its_root() -> None
     assert path.parts[:2] == ("runs", "toy-toy")
     assert path.parts[2] == ".._.._etc"
     assert path.name == f"seed-007-{toy('''strategy.name='../../etc' ''', seed=7).identity[:8]}"
+
+
+def test_a_long_name_is_cut_and_stays_its_own() -> None:
+    names = {file_name("x" * length) for length in (79, 80, 81, 300)}
+    assert len(names) == 4
+    assert max(map(len, names)) == 80
 
 
 def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:

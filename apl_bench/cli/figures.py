@@ -5,6 +5,7 @@ matplotlib is an extra and is imported by this module alone.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ MAX_TICKS = 10
 NUM_BINS = 20
 LABEL_HEIGHT = 0.045  # of the axis, at the figure's size
 DPI = 160
+TITLE_LETTERS = 95  # in a line
 
 
 def draw_curves(comparison: Comparison, path: Path) -> list[str]:
@@ -66,7 +68,8 @@ def draw_acquired(comparison: Comparison, path: Path) -> list[str]:
             _histogram(axes, row.acquired[step])
     for step, axes in zip(steps, grid[0], strict=True):
         axes.set_title(f"step {step + 1}", fontsize=9)
-    figure.suptitle(f"{plain(comparison.name)}: what was bought, by step", fontsize=10, x=0.01, ha="left")
+    title = textwrap.fill(f"{plain(comparison.name)}: what was bought, by step", TITLE_LETTERS)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     figure.supxlabel(
         "probability that the policy's implicit preference gave to the label  (below 0.5: wrong)", fontsize=9
     )
@@ -95,7 +98,8 @@ def _styles(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def _title(comparison: Comparison, rows: Sequence[Row]) -> str:
     fewest, most = min(len(row.seeds) for row in rows), max(len(row.seeds) for row in rows)
     seeds = "1 seed" if most == 1 else f"{most} seeds" if fewest == most else f"{fewest}-{most} seeds"
-    return f"{plain(comparison.name)}, {seeds}, {comparison.num_prompts} test prompts (band: one two-way SE)"
+    title = f"{plain(comparison.name)}, {seeds}, {comparison.num_prompts} test prompts (band: one two-way SE)"
+    return textwrap.fill(title, TITLE_LETTERS)
 
 
 def _label_ends(axes: Axes, rows: Sequence[Row]) -> None:

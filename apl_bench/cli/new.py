@@ -88,7 +88,8 @@ def new(kind: str, name: str) -> None:
     click.echo(f"  pip install -e {name}")
     click.echo(f"  apl-bench check {kind} {name}")
     click.echo(f"  apl-bench run --strategy {name}")
-    click.echo(f"Then edit select() in {folder / module_of(name)}.py: the changes are there at once.")
+    click.echo(f"Then edit select() in {folder / module_of(name)}.py: the changes are there at once, and what was run")
+    click.echo("before them is kept apart: run the new code with another --out.")
 
 
 def package(name: str) -> dict[str, str]:
