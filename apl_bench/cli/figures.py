@@ -29,7 +29,7 @@ MAX_TICKS = 10
 NUM_BINS = 20
 LABEL_HEIGHT = 0.045  # of the axis, at the figure's size
 DPI = 160
-TITLE_LETTERS = 95  # in a line
+TITLE_LETTERS = 80  # in a line
 
 
 def draw_curves(comparison: Comparison, path: Path) -> list[str]:
