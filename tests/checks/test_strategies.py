@@ -1,9 +1,9 @@
-"""The conformance kit against plugins broken on purpose: each is told what is wrong with it, and nothing else."""
+"""The kit against strategies broken on purpose: each is told what is wrong with it, and nothing else."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -12,23 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apl_bench.checks import Finding, check_oracle, check_strategy, check_task
+from apl_bench.checks import check_strategy
 from apl_bench.checks.toys import alike, different, flat_and_peaked
 from apl_bench.pool import CandidatePool, PromptPool
-from apl_bench.protocols import Oracle, Split, Strategy, Task, Tokenizer
-from apl_bench.registry import ORACLES
+from apl_bench.protocols import Strategy
 from apl_bench.selection import best, bottom, uniform
 from apl_bench.strategies.certainty import Certainty
 from apl_bench.strategies.entropy import Entropy
 from apl_bench.strategies.uniform import Random
-from apl_bench.types import JSON, Acquisition, Comparison, LengthBounds, PairIndex, Prompt, Reading, Reply, Verdict
-from tests.fakes import FakeOracle, FakeTask
+from apl_bench.types import Acquisition, PairIndex
+from tests.checks import codes
+from tests.fakes import FakeOracle
 
 Rng = np.random.Generator
-
-
-def codes(findings: Sequence[Finding]) -> list[str]:
-    return [finding.code for finding in findings]
 
 
 def broken(select: Callable[[CandidatePool, int, Rng], Acquisition], **attributes: Any) -> Strategy:
@@ -238,179 +234,3 @@ def test_the_scenes_are_what_they_say() -> None:
     flat = flat_and_peaked(8).pool(Certainty()).entropy_S
     np.testing.assert_allclose(flat[::2], 11, atol=0.5)
     assert flat[1::2].mean() < 1
-
-
-class NoPosition(FakeOracle):
-    """Always likes what stands first."""
-
-    def _reply(self, comparison: Comparison) -> Reply:
-        return Reply("1", model="")
-
-
-class Moody(FakeOracle):
-    """Finds everything alike every second time it is asked."""
-
-    num_asked = 0
-
-    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        self.num_asked += 1
-        return super().ask(comparisons) if self.num_asked % 2 else [Reply("=", model="") for _ in comparisons]
-
-
-class BatchDependent(FakeOracle):
-    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        return [Reply("1" if len(comparisons) == 1 else "=", model="") for _ in comparisons]
-
-
-class OneReply(FakeOracle):
-    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        return super().ask(comparisons)[:1]
-
-
-class Illegible(FakeOracle):
-    def _reply(self, comparison: Comparison) -> Reply:
-        return Reply("first", model="")
-
-
-class Certain(FakeOracle):
-    def read(self, reply: Reply) -> Reading:
-        return replace(super().read(reply), p_first=1.5)
-
-
-class Coin(FakeOracle):
-    """An unreadable reply becomes a tie: "Where public code goes wrong", 4."""
-
-    def read(self, reply: Reply) -> Reading:
-        reading = super().read(reply)
-        return Reading(Verdict.TIE) if reading.verdict is Verdict.INVALID else reading
-
-
-class Strict(FakeOracle):
-    def read(self, reply: Reply) -> Reading:
-        return Reading({"1": Verdict.FIRST, "2": Verdict.SECOND, "=": Verdict.TIE}[reply.raw])
-
-
-class RequestedAs(FakeOracle):
-    """Its request changed afterwards."""
-
-    def __init__(self, change: Callable[[dict[str, Any], Comparison], dict[str, Any]]) -> None:
-        self._change = change
-
-    def request(self, comparison: Comparison) -> Mapping[str, JSON]:
-        return self._change(dict(super().request(comparison)), comparison)
-
-
-def in_pair_order(request: dict[str, Any], comparison: Comparison) -> dict[str, Any]:
-    pair = comparison.pair
-    return {**request, "texts": [pair.prompt.text, pair.first.text, pair.second.text]}
-
-
-BROKEN_ORACLES: list[tuple[str, Oracle]] = [
-    ("declaration", type("Unsaid", (FakeOracle,), {"summary": ""})()),
-    ("declaration", type("Unsaid", (FakeOracle,), {"local": None})()),
-    ("raises", RequestedAs(lambda request, _: request["no such field"])),
-    ("request-json", RequestedAs(lambda request, _: {**request, "temperature": math.nan})),
-    ("request-json", RequestedAs(lambda request, _: {**request, "seen": {1, 2}})),
-    ("request-stable", RequestedAs(lambda request, _: {**request, "now": str(np.random.default_rng().random())})),
-    ("request-texts", RequestedAs(lambda request, _: {**request, "texts": request["texts"][1:]})),
-    ("request-order", RequestedAs(in_pair_order)),
-    ("request-repeat", RequestedAs(lambda request, _: {**request, "repeat": 0})),
-    ("read-raises", Strict()),
-    ("read-garbage", Coin()),
-    ("ask-count", OneReply()),
-    ("ask-read", Illegible()),
-    ("p-first", Certain()),
-    ("determinism", Moody()),
-    ("batch", BatchDependent()),
-    ("swap", NoPosition()),
-]
-
-
-@pytest.mark.parametrize(("code", "oracle"), BROKEN_ORACLES, ids=lambda value: value if type(value) is str else "")
-def test_a_broken_oracle_is_told_what_is_wrong_and_nothing_else(code: str, oracle: Oracle) -> None:
-    assert codes(check_oracle(oracle)) == [code]
-
-
-def test_an_oracle_that_conforms() -> None:
-    assert check_oracle(FakeOracle) == []
-
-
-def test_an_oracle_that_may_cost_is_never_asked() -> None:
-    class Paid(FakeOracle):
-        local = False
-
-        def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-            raise AssertionError("asked")
-
-    assert check_oracle(Paid()) == []
-
-
-@pytest.mark.parametrize("model", ["oracle", "judge"])
-def test_the_shipped_oracles_conform(model: str) -> None:
-    assert check_oracle(ORACLES.create("classifier", {"model": model})) == []
-
-
-class Shown(FakeTask):
-    """Its prompts changed afterwards."""
-
-    def __init__(self, change: Callable[[Split, list[Prompt]], Sequence[Prompt]]) -> None:
-        self._change = change
-
-    def prompts(self, split: Split, tokenizer: Tokenizer) -> Sequence[Prompt]:
-        return self._change(split, list(super().prompts(split, tokenizer)))
-
-
-class HumanOpponent(Shown):
-    opponent = "human"
-
-
-class Reordered(FakeTask):
-    """In another order at each call."""
-
-    num_calls = 0
-
-    def prompts(self, split: Split, tokenizer: Tokenizer) -> Sequence[Prompt]:
-        self.num_calls += 1
-        prompts = super().prompts(split, tokenizer)
-        return [*prompts[self.num_calls % 5 :], *prompts[: self.num_calls % 5]]
-
-
-def with_bounds(bounds: Callable[[Prompt], LengthBounds]) -> Task:
-    task: Task = type("Bounded", (FakeTask,), {"bounds": lambda _self, prompt: bounds(prompt)})()
-    return task
-
-
-def with_attributes(**attributes: Any) -> Task:
-    task: Task = type("Changed", (FakeTask,), attributes)()
-    return task
-
-
-def overlapping(split: Split, prompts: list[Prompt]) -> list[Prompt]:
-    return [*prompts, Prompt("film-99", "Film 3 was")] if split == "test" else prompts
-
-
-BROKEN_TASKS: list[tuple[str, Task]] = [
-    ("declaration", with_attributes(summary="")),
-    ("declaration", with_attributes(template="")),
-    ("declaration", with_attributes(opponent="theta_0")),
-    ("identity", with_attributes(identity=lambda _self: {"size": math.inf})),
-    ("raises", Shown(lambda _, prompts: [prompts[99]])),
-    ("empty", Shown(lambda split, prompts: [] if split == "test" else prompts)),
-    ("empty", Shown(lambda _, prompts: [replace(prompts[0], text=" "), *prompts[1:]])),
-    ("ids", Shown(lambda split, prompts: [*prompts, replace(prompts[0], text=f"Another of {split}")])),
-    ("overlap", Shown(overlapping)),
-    ("bounds", with_bounds(lambda _: LengthBounds(0, 4))),
-    ("bounds", with_bounds(lambda _: LengthBounds(5, 4))),
-    ("bounds", with_bounds(lambda _: LengthBounds(1, int(np.random.default_rng().integers(1, 2**60))))),
-    ("order", Reordered()),
-    ("human", HumanOpponent(lambda _, prompts: [replace(prompts[0], human_completion=None), *prompts[1:]])),
-]
-
-
-@pytest.mark.parametrize(("code", "task"), BROKEN_TASKS, ids=lambda value: value if type(value) is str else "")
-def test_a_broken_task_is_told_what_is_wrong_and_nothing_else(code: str, task: Task) -> None:
-    assert codes(check_task(task)) == [code]
-
-
-def test_a_task_that_conforms() -> None:
-    assert check_task(FakeTask) == []
