@@ -76,8 +76,8 @@ def prompt_pool(
 
 def refuse(faults: Sequence[Finding], strategy: str) -> None:
     """Stop a strategy that asks for what it may not have, before a label is paid for."""
-    for fault in faults:
-        raise SpecError(f"strategy {strategy!r}: {fault.sentence}; {fault.remedy}. "
+    if faults:
+        raise SpecError(f"strategy {strategy!r}: {faults[0].sentence}; {faults[0].remedy}. "
                         f"For all that is wrong with it: apl-bench check strategy {strategy}")  # fmt: skip
 
 

@@ -20,18 +20,11 @@ from apl_bench.statistics import (
     paired_difference,
     seed_means,
 )
-from apl_bench.tally import MAX_INVALID_SHARE
 from apl_bench.types import SpecError
 
 BASELINE = "random"
-SURROUNDINGS = (
-    "torch",
-    "transformers",
-    "device",
-    "num_threads",
-    "origin",
-    "source_sha256",
-)  # all else is what was used
+# Where a part of a manifest was made, and by which code; all else in it says what the part is.
+SURROUNDINGS = {"torch", "transformers", "device", "num_threads", "origin", "source_sha256"}
 
 
 class RecordedRun(Protocol):
@@ -138,7 +131,7 @@ def compare(runs: Sequence[RecordedRun]) -> list[Comparison]:
     """
     groups: dict[tuple[str, str], list[RecordedRun]] = {}
     for run in runs:
-        settings = json.dumps(dict(_settings(run.spec.to_tables())), sort_keys=True)
+        settings = json.dumps(dict(_leaves(run.spec.to_tables())), sort_keys=True)
         groups.setdefault((f"{run.spec.task.name}-{run.spec.preset}", settings), []).append(run)
     return [_compare_group(name, group) for name, group in zip(_names(list(groups)), groups.values(), strict=True)]
 
@@ -199,18 +192,18 @@ def _surroundings(run: RecordedRun) -> dict[str, Any]:
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Values that differ, by path: {"data.sha256": (ours, theirs)}."""
-    here, there = dict(_settings(ours)), dict(_settings(theirs))
+    here, there = dict(_leaves(ours)), dict(_leaves(theirs))
     keys = dict.fromkeys([*here, *there])
     return {key: (here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)}
 
 
-def _settings(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every value but strategy and seed, by path: ("training.epochs", 6)."""
     for key, value in tables.items():
         if not prefix and key in ("strategy", "seed"):
             continue
         if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -302,9 +295,6 @@ def _notes(spec: RunSpec, rows: Sequence[Row], baseline: Arm | None) -> Iterator
     for row in rows:
         if len(row.seeds) == 1:
             yield f"{row.strategy} has one seed: its error is over prompts alone, and says nothing of another seed"
-        worst = max(point.share_invalid for point in row.curve)
-        if worst > MAX_INVALID_SHARE:
-            yield f"{row.strategy} is unsound: {worst:.1%} of the verdicts at a waypoint are invalid"
     if spec.oracle == spec.judge:
         yield "the judge is the oracle that labelled the training pairs: a policy that games it wins"
 
@@ -314,7 +304,7 @@ def _run_notes(arms: Sequence[Arm]) -> Iterator[str]:
     runs = [(arm.strategy, seed, run) for arm in arms for seed, run in arm.runs.items()]
     for strategy, seed, run in runs:
         if not run.result.get("sound", True):
-            yield f"{strategy}, seed {seed}, is unsound: too many verdicts of a step or waypoint were invalid"
+            yield f"{strategy}, seed {seed}, is unsound: over 1 % of the verdicts of a step or a waypoint are invalid"
     for arm in arms:
         if len({json.dumps(run.manifest.get("strategy")) for run in arm.runs.values()}) > 1:
             yield f"the seeds of {arm.strategy} were not all run with the same version and source of the strategy"

@@ -290,7 +290,7 @@ class RunWriter(Run):
 
 def file_name(text: str) -> str:
     """A name as part of a path that cannot lead elsewhere; a long one is cut, and told apart by its hash."""
-    name = _UNSAFE.sub("_", text)
+    name = "_" if not text.strip(".") else _UNSAFE.sub("_", text)
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

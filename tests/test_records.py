@@ -46,6 +46,11 @@ def test_the_folder_is_named_by_what_was_run_and_cannot_leave_its_root() -> None
     assert path.name == f"seed-007-{toy('''strategy.name='../../etc' ''', seed=7).identity[:8]}"
 
 
+@pytest.mark.parametrize("text", ["..", ".", "", "/", "a/../..", "\0"])
+def test_a_name_of_others_leads_nowhere_else(tmp_path: Path, text: str) -> None:
+    assert (tmp_path / file_name(text)).resolve().parent == tmp_path.resolve()
+
+
 def test_a_long_name_is_cut_and_stays_its_own() -> None:
     names = {file_name("x" * length) for length in (79, 80, 81, 300)}
     assert len(names) == 4

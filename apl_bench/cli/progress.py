@@ -96,7 +96,8 @@ class Progress:
         self._advance(0, "sampling candidates")
 
     def skip(self, run: Run) -> None:
-        """A complete run is not run again."""
+        """A complete run is not run again, and took no time."""
+        self._since = None
         self._say(f"complete already: {run.path}")
 
     def result(self, run: Run) -> None:
@@ -116,7 +117,6 @@ class Progress:
             self._say("UNSOUND: more than 1 % of a step's or a waypoint's verdicts could not be read", style="bold red")
         took = f"{time.monotonic() - self._since:.0f} s. " if self._since is not None else ""
         self._say(f"{took}SE is over the test prompts, for this seed alone.")
-        self._since = None
 
     def next_steps(self, runs: list[Run], out: Path, options: list[str]) -> None:
         """Where everything is, and what to try next with the same options."""

@@ -41,11 +41,10 @@ def ledger_folder(given: Path | None) -> Path:
 
 def same_options(preset: str, settings: tuple[str, ...], out: Path, ledger: Path | None) -> list[str]:
     """The options by which another strategy is run in the same way: those that are not the defaults."""
-    given = [("--preset", preset, "lite"), ("--out", str(out), "runs"), ("--ledger", ledger and str(ledger), None)]
-    options = [word for name, value, default in given if value != default for word in (name, str(value))]
-    return options + [
-        word for setting in settings if not setting.startswith("strategy.") for word in ("--set", setting)
-    ]
+    shared = [("--set", setting) for setting in settings if not setting.startswith("strategy.")]
+    given = [("--preset", preset, "lite"), ("--out", out, Path("runs")), ("--ledger", ledger, None)]
+    changed = [(name, str(value)) for name, value, default in given if value != default]
+    return [word for option in (*changed, *shared) for word in option]
 
 
 @click.command()

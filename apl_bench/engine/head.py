@@ -105,10 +105,7 @@ class _LinearTokenLogp(torch.autograd.Function):
 def check_head(model: Any, hidden: Callable[[Tensor], Tensor], head: Head) -> None:
     """Raise SpecError unless head(hidden(tokens)) are the model's own logits: some models change theirs further."""
     tokens = torch.arange(1, 9, device=head.weight_VD.device)[None] % len(head.weight_VD)
-    expected, actual = (
-        model(tokens).logits[0].float(),
-        head.logits(hidden(tokens)[0]),
-    )
+    expected, actual = model(tokens).logits[0].float(), head.logits(hidden(tokens)[0])
     error = (expected - actual).abs().max().item()
     if not error <= CHECK_TOLERANCE * (1.0 + expected.abs().max().item()):
         raise SpecError(

@@ -275,11 +275,15 @@ def test_nothing_complete_is_an_error(write: Write, tmp_path: Path) -> None:
 
 
 def test_invalid_verdicts_count_for_nothing_and_are_shown(write: Write, tmp_path: Path) -> None:
-    write("random", 0, "wwlx")
+    write("random", 0, "wwlx", sound=False)
     point = rows_of(tmp_path)["random"]["curve"][-1]
     assert point["win_rate"]["mean"] == pytest.approx(2 / 3)
     assert point["share_invalid"] == 0.25
-    assert "random is unsound: 25.0% of the verdicts" in call(tmp_path, "--no-figures").stdout
+    shown = call(tmp_path, "--no-figures").stdout
+    assert shown.count("unsound") == 1
+    assert "random, seed 0, is unsound: over 1 % of the verdicts" in shown
+    (beside,) = (line.split() for line in shown.splitlines() if line.startswith("random") and "0.250" in line)
+    assert beside[-1] == "0.250"
 
 
 def test_what_is_missing_is_null_and_never_ranked(write: Write, tmp_path: Path) -> None:
