@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
@@ -12,6 +13,8 @@ import numpy as np
 from apl_bench.types import (
     JSON,
     Acquisition,
+    Allowance,
+    BatchState,
     Comparison,
     Completion,
     LengthBounds,
@@ -111,6 +114,77 @@ class Oracle(ABC):
     @abstractmethod
     def read(self, reply: Reply) -> Reading:
         """What the raw reply says; unreadable means Verdict.INVALID. A function of the reply alone."""
+
+
+class RemoteOracle(Oracle):
+    """Answers one comparison a call, over a network. The harness decides how many calls run at once and for how long,
+    when one is tried again, and what may be spent; the backend translates.
+    """
+
+    local: ClassVar[bool] = False
+
+    def ask(self, comparisons: Sequence[Comparison]) -> Iterable[Reply]:
+        raise TypeError(f"{type(self).__name__} is asked through apl_bench.asking, which keeps limits and records")
+
+    @abstractmethod
+    async def call(self, comparison: Comparison) -> Reply:
+        """One attempt, without retries of its own. Raises CallError for whatever is not an answer."""
+
+    @abstractmethod
+    def allowance(self, comparison: Comparison) -> Allowance:
+        """The most that one call can use, for a reservation before it is sent; never too low."""
+
+    async def close(self) -> None:  # noqa: B027 - nothing to close by default
+        """Let go of connections."""
+
+
+class BatchOracle(RemoteOracle):
+    """A remote oracle that also takes many comparisons at once and answers within a day, at a lower price."""
+
+    max_batch: ClassVar[int]  # comparisons in one batch at most
+
+    @abstractmethod
+    async def submit(self, comparisons: Sequence[Comparison], token: str) -> str:
+        """Send a batch, marked with `token` so that `find` knows it again; returns the provider's id of it."""
+
+    @abstractmethod
+    async def find(self, token: str) -> str | None:
+        """The id of the batch that was sent with this token, after a kill between sending and noting; None if none."""
+
+    @abstractmethod
+    async def collect(self, batch_id: str) -> BatchState:
+        """Where the batch is, and once it has ended its replies by position; those that failed are left out."""
+
+
+class DeferredOracle(Oracle):
+    """Answers when it can, in any order: people. Replies are kept as they come."""
+
+    local: ClassVar[bool] = False
+
+    def ask(self, comparisons: Sequence[Comparison]) -> Iterable[Reply]:
+        return [reply for _, reply in sorted(self.answers(comparisons), key=itemgetter(0))]
+
+    @abstractmethod
+    def answers(self, comparisons: Sequence[Comparison]) -> Iterator[tuple[int, Reply]]:
+        """Replies with the position of their comparison. Raises AwaitingLabels once no more come for now."""
+
+
+class Wrapper(ABC):
+    """Changes what an oracle says: noise, or several questions made into one answer. What was asked is recorded as it
+    was answered; a wrapper works on what is read from the record, so that it costs no call.
+
+    Constructed with its parameters as keyword arguments.
+    """
+
+    summary: ClassVar[str]
+
+    def expand(self, comparison: Comparison) -> Sequence[Comparison]:
+        """What to ask in the place of this comparison; by default the comparison itself."""
+        return [comparison]
+
+    @abstractmethod
+    def combine(self, comparison: Comparison, readings: Sequence[Reading]) -> Reading:
+        """One reading of `comparison`, in its shown order, from those of what `expand` gave, each in its own order."""
 
 
 class Policy(Protocol):

@@ -91,11 +91,20 @@ class Verdict(Enum):
         return {Verdict.FIRST: Verdict.SECOND, Verdict.SECOND: Verdict.FIRST}.get(self, self)
 
 
+class TokenLogprob(NamedTuple):
+    """A token of a reply, its log-probability in nats, and the likeliest tokens at its place with theirs."""
+
+    token: str
+    logp: float
+    top: tuple[tuple[str, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An oracle's answer before anybody interprets it: the raw text is the record, a verdict is read from it later.
 
-    `outcome` is ok, truncated, refused or filtered; transport errors are exceptions and never replies.
+    `outcome` is ok, truncated, refused or filtered; transport errors are exceptions and never replies. `logprobs` is
+    empty unless they really came back.
     """
 
     raw: str
@@ -105,6 +114,28 @@ class Reply:
     response_id: str | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
     latency_s: float | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The most that one call can use, in tokens."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A provider's batch: how many of its requests are done, whether it has ended, and then its replies by position.
+
+    A position without a reply failed or expired, for the reason in `failures`, and may be asked again.
+    """
+
+    num_done: int
+    ended: bool
+    replies: Mapping[int, Reply] = field(default_factory=dict)
+    failures: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
