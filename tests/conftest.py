@@ -20,15 +20,38 @@ settings.register_profile("apl-bench", deadline=None)  # a busy machine is slow,
 settings.load_profile("apl-bench")
 
 
+_CONNECT, _CONNECT_EX = socket.socket.connect, socket.socket.connect_ex
+_open_to_loopback = False
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
-    def refuse(self: socket.socket, address: Any) -> None:
-        raise AssertionError(f"a test tried to connect to {address!r}")
+    def checked(address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else address
+        if not (_open_to_loopback and host in ("127.0.0.1", "::1")):
+            raise AssertionError(f"a test tried to connect to {address!r}")
+
+    def connect(self: socket.socket, address: Any) -> None:
+        checked(address)
+        _CONNECT(self, address)
+
+    def connect_ex(self: socket.socket, address: Any) -> int:
+        checked(address)
+        return _CONNECT_EX(self, address)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", refuse)
-        patch.setattr(socket.socket, "connect_ex", refuse)
+        patch.setattr(socket.socket, "connect", connect)
+        patch.setattr(socket.socket, "connect_ex", connect_ex)
         yield
+
+
+@pytest.fixture
+def loopback() -> Iterator[None]:
+    """Lets a test reach servers that it started itself, by the number of this machine's loopback."""
+    global _open_to_loopback  # noqa: PLW0603 - the fixture above looks at it in every connect
+    _open_to_loopback = True
+    yield
+    _open_to_loopback = False
 
 
 @pytest.fixture(autouse=True)
