@@ -21,14 +21,14 @@ DIGITS = 6  # of p_first: so many are the same on every machine
 _VERDICTS = {"A": Verdict.FIRST, "B": Verdict.SECOND, "tie": Verdict.TIE}
 _LABELS = {label.lower(): label for label in _VERDICTS}
 
-# A line that gives a verdict, or tries to: markdown, "Preferred", markdown, colon. ASCII, or "ſ" would pass for "s".
+# A line that gives a verdict, or tries to. ASCII, because a long s would pass for an s.
 _HEAD = re.compile(r"[ \t]*[*_]{0,3}preferred[*_]{0,3}[ \t]*:", re.IGNORECASE | re.ASCII)
 _ANSWER = re.compile(
-    r"[*_]{0,3}[ \t]*[*_]{0,3}(?P<opened>[<\"'`“‘]{0,2})(?:(?:review|summary)[ \t]+)?(?P<label>a|b|tie)"
-    r"\.?(?P<closed>[>\"'`”’]{0,2})[*_]{0,3}\.?[*_]{0,3}[ \t\r]*",
+    r"[*_]{0,3}[ \t]*[*_]{0,3}(?P<opened>[<\"'`\u201c\u2018]{0,2})(?:(?:review|summary)[ \t]+)?(?P<label>a|b|tie)"
+    r"\.?(?P<closed>[>\"'`\u201d\u2019]{0,2})[*_]{0,3}\.?[*_]{0,3}[ \t\r]*",
     re.IGNORECASE | re.ASCII,
 )
-_CLOSING = str.maketrans("<“‘", ">”’")
+_CLOSING = str.maketrans("<\u201c\u2018", ">\u201d\u2019")
 _NOTHING_MORE = re.compile(r"[\s*_`]*")  # what may follow a verdict: the end of a fence or of an emphasis
 _VALUE = re.compile(r"\"preferred\"\s*:\s*\"(?P<label>A|B|tie)\"")
 
@@ -135,9 +135,10 @@ def _token_at(raw: str, tokens: Sequence[TokenLogprob], at: int) -> TokenLogprob
     """
     spelt = "".join(token.token for token in tokens)
     if not spelt.startswith(raw):
-        at += len(spelt) - len(raw)
-        if at < 0 or spelt[at:] != raw[at - len(spelt) + len(raw) :]:
+        shift = len(spelt) - len(raw)
+        if at + shift < 0 or spelt[at + shift :] != raw[at:]:
             return None
+        at += shift
     for token in tokens:
         if at < len(token.token):
             return token
