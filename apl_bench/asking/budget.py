@@ -1,0 +1,97 @@
+"""What may be spent on calls, and what was: reserved before a call is sent, settled by the usage that came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from apl_bench.asking.prices import Price, Usage
+from apl_bench.types import Allowance, SpecError
+
+
+class CapReachedError(SpecError):
+    """The next call could go above a cap: which, what was spent, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most that one command may spend; None is no cap."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Calls and tokens; `cost_usd` is None as soon as one call's price is unknown, and never a guess."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+
+    def plus(self, other: Spent) -> Spent:
+        known = self.cost_usd is not None and other.cost_usd is not None
+        cost_usd = (self.cost_usd or 0.0) + (other.cost_usd or 0.0) if known else None
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, cost_usd)
+
+    def __str__(self) -> str:
+        cost = "price unknown" if self.cost_usd is None else f"${self.cost_usd:.4f}"
+        return f"{self.calls} calls, {self.tokens} tokens, {cost}"
+
+
+class Meter:
+    """Counts what is spent and what is reserved, over all oracles of a command."""
+
+    def __init__(self, caps: Caps) -> None:
+        self.caps = caps
+        self.spent = Spent()
+        self._reserved: list[Spent] = []
+
+    def reserve(self, allowance: Allowance, price: Price | None) -> Spent:
+        """Set aside the most that a call can use. Raises CapReachedError where that could go above a cap, and
+        SpecError where there is a cap on dollars and the price is unknown."""
+        if price is None and self.caps.cost_usd is not None:
+            raise SpecError("--max-cost needs the price of the model, and the price table does not have it; give it "
+                            "by --price INPUT:OUTPUT, or use --max-calls or --max-tokens")  # fmt: skip
+        most = Usage(allowance.input_tokens, allowance.output_tokens)
+        wanted = Spent(1, most.total, None if price is None else price.cost_usd(most))
+        total = wanted
+        for part in (self.spent, *self._reserved):
+            total = total.plus(part)
+        self._refuse_above(total)
+        self._reserved.append(wanted)
+        return wanted
+
+    def set_aside(self) -> Spent:
+        """A reservation of nothing, for a call that an earlier command reserved and paid for."""
+        nothing = Spent(1)
+        self._reserved.append(nothing)
+        return nothing
+
+    def settle(self, reserved: Spent, usage: Mapping[str, int], price: Price | None) -> None:
+        """A reserved call ended: count what it used; one that used nothing, as a refused one, counts as a call only."""
+        self._reserved.remove(reserved)
+        used = Usage.of(usage)
+        self.spent = self.spent.plus(
+            Spent(1, used.total, price.cost_usd(used) if price else None if used.total else 0.0)
+        )
+
+    @property
+    def num_reserved(self) -> int:
+        """Calls that are out."""
+        return len(self._reserved)
+
+    def _refuse_above(self, total: Spent) -> None:
+        caps = (
+            ("--max-calls", self.caps.calls, total.calls, "{:d}"),
+            ("--max-tokens", self.caps.tokens, total.tokens, "{:d}"),
+            ("--max-cost", self.caps.cost_usd, total.cost_usd, "{:.4f}"),
+        )
+        for name, cap, value, form in caps:
+            if cap is not None and value is not None and value > cap:
+                raise CapReachedError(
+                    f"{name} {form.format(cap)} would be passed: with the next call it could be {form.format(value)} "
+                    f"(spent so far: {self.spent}). What was answered is kept; the same command with a higher {name} "
+                    "goes on from here"
+                )
