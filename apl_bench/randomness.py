@@ -25,3 +25,16 @@ def stream(*name: int | str) -> np.random.Generator:
 def uniforms(names: list[StreamName], num_draws: int) -> np.ndarray:
     """Uniform draws in [0, 1) of shape (len(names), num_draws); row i is the start of stream `names[i]`."""
     return np.stack([stream(*name).random(num_draws) for name in names]) if names else np.empty((0, num_draws))
+
+
+def unit_interval(key: str, *texts: str) -> float:
+    """One number in [0, 1) for these texts under this key (at most 64 bytes): blake2b's first 53 bits.
+
+    For noise that belongs to a text rather than to a run: the same in every process and at every retry. Each text goes
+    in with its length, so that no two lists of texts are alike.
+    """
+    digest = hashlib.blake2b(digest_size=8, key=key.encode())
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return (int.from_bytes(digest.digest(), "big") >> 11) / 2**53

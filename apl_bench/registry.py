@@ -1,8 +1,8 @@
-"""Tasks, strategies and oracles by name: built-ins imported when they are used, plugins found by entry point.
+"""Tasks, strategies, oracles and wrappers by name: built-ins imported when used, plugins found by entry point.
 
 A plugin is a package with an entry point `name = "module:Class"` in the group `apl_bench.strategies`,
-`apl_bench.tasks` or `apl_bench.oracles`. One that cannot be imported, or takes a name that is not free, is listed with
-its error and breaks nothing else.
+`apl_bench.tasks`, `apl_bench.oracles` or `apl_bench.wrappers`. One that cannot be imported, or takes a name that is not
+free, is listed with its error and breaks nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from apl_bench.spec import nearest
 from apl_bench.types import JSON, SpecError
 
 if TYPE_CHECKING:
-    from apl_bench.protocols import Oracle, Strategy, Task
+    from apl_bench.protocols import Oracle, Strategy, Task, Wrapper
 
 T = TypeVar("T")
 
@@ -236,5 +236,24 @@ ORACLES: Registry[Oracle] = Registry(
             "apl_bench.oracles.classifier:Classifier",
             "shipped sentiment classifier, less repetition and broken text; local and deterministic",
         )
+    },
+)
+
+WRAPPERS: Registry[Wrapper] = Registry(
+    "wrapper",
+    "apl_bench.wrappers",
+    "apl_bench.protocols:Wrapper",
+    {
+        "flip": Builtin("apl_bench.oracles.wrappers:Flip", "says the opposite at a rate; a tie stays"),
+        "abstain": Builtin(
+            "apl_bench.oracles.wrappers:Abstain", "declines to prefer at a rate: a tie, and the label is spent"
+        ),
+        "position_bias": Builtin(
+            "apl_bench.oracles.wrappers:PositionBias", "says that the text shown first is better, at a rate"
+        ),
+        "both_orders": Builtin(
+            "apl_bench.oracles.wrappers:BothOrders", "asks in both orders of presentation; disagreement is a tie"
+        ),
+        "repeat": Builtin("apl_bench.oracles.wrappers:Repeat", "asks several times and goes by the majority"),
     },
 )
