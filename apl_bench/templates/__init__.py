@@ -23,7 +23,7 @@ from functools import cache
 from importlib.resources import files
 
 from apl_bench.spec import nearest
-from apl_bench.types import Comparison
+from apl_bench.types import JSON, Comparison
 
 FENCE_SALT = b"candidate-fence/1"
 LABELS = ("A", "B", "tie")
@@ -73,7 +73,7 @@ class Template:
 
         return Messages(_SLOT.sub(fill, self.system), _SLOT.sub(fill, self.user))
 
-    def schema(self) -> dict[str, object]:
+    def schema(self) -> dict[str, JSON]:
         """The JSON schema of a structured reply: the reason first, because it is written in this order."""
         return {
             "type": "object",

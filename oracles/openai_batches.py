@@ -1,0 +1,130 @@
+"""OpenAI's batches: a file of requests up, an output file and an error file down, within a day, at half the price."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from apl_bench.failures import CallError, Remedy
+from apl_bench.oracles.batches import Answers, check_token, count_in, custom_id, tables, text_in
+from apl_bench.oracles.openai_wire import KEY_VARIABLE, POLICY_CODES, Wire
+from apl_bench.oracles.remote import Fault, failure, table_of
+from apl_bench.types import BatchState, Reply
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+MAX_REQUESTS = 20_000  # the provider takes 50,000 and 200 MB; so each may have 10 kB
+MAX_BYTES = 200 * 10**6
+TOKEN_FIELD = "apl_bench_token"
+
+_ENDED = {"completed", "expired", "cancelled"}
+_RUNNING = {"validating", "in_progress", "finalizing", "cancelling"}
+
+
+async def submit(wire: Wire, bodies: Sequence[Mapping[str, Any]], token: str) -> str:
+    """The id of a new batch of these requests. Raises CallError; for a file too large one that stops."""
+    check_token(token)
+    place = {"method": "POST", "url": "/v1/chat/completions"}
+    lines = [json.dumps({"custom_id": custom_id(token, i), **place, "body": body}) for i, body in enumerate(bodies)]
+    data = "\n".join(lines).encode()
+    if len(data) > MAX_BYTES:
+        raise CallError(f"a batch of {len(bodies)} requests has {len(data)} bytes, and OpenAI takes {MAX_BYTES}; ask "
+                        "for fewer at once", Remedy.STOP)  # fmt: skip
+    upload = ("requests.jsonl", data, "application/jsonl")
+    file = await _table(wire, lambda client: client.files.with_raw_response.create(file=upload, purpose="batch"))
+    file_id = text_in(file, "id", wire.who)
+    batch = await _table(
+        wire,
+        lambda client: client.batches.with_raw_response.create(
+            input_file_id=file_id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={TOKEN_FIELD: token},
+        ),
+    )
+    return text_in(batch, "id", wire.who)
+
+
+async def find(wire: Wire, token: str) -> str | None:
+    """The id of the oldest batch whose metadata carry this token; the provider lists the newest first."""
+    found, query = None, {}
+    while True:
+        page = await _table(wire, lambda client, query=query: client.batches.with_raw_response.list(limit=100, **query))
+        batches = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+        mine = [batch for batch in batches if _token(batch) == token]
+        found = text_in(mine[-1], "id", wire.who) if mine else found
+        last = text_in(batches[-1], "id", wire.who) if batches else None
+        if page.get("has_more") is not True or last is None or query == {"after": last}:
+            return found
+        query = {"after": last}
+
+
+async def collect(wire: Wire, batch_id: str, with_logprobs: bool) -> BatchState:
+    """Where the batch is. Raises CallError(STOP) for one that was refused as a whole, or that is not ours."""
+    batch = await _table(wire, lambda client: client.batches.with_raw_response.retrieve(batch_id))
+    status, counts = text_in(batch, "status", wire.who), batch.get("request_counts")
+    if status in _RUNNING:
+        return BatchState(count_in(counts, "completed", "failed"), ended=False)
+    if status not in _ENDED:
+        raise CallError(f"{wire.who} refused the batch {batch_id} as a whole ({wire.scrub.quote(status)}): "
+                        f"{_reasons(batch, wire)}. Nothing in it was answered", Remedy.STOP)  # fmt: skip
+    token = _token(batch)
+    if token is None:
+        raise CallError(f"the batch {batch_id} has no {TOKEN_FIELD} in its metadata, so it was not sent from here",
+                        Remedy.STOP)  # fmt: skip
+    answers = Answers(batch_id, token, count_in(counts, "total") or None)
+    for name in ("output_file_id", "error_file_id"):
+        if batch.get(name):
+            for line in tables(await _content(wire, text_in(batch, name, wire.who)), wire.who, wire.scrub):
+                answers.add(line.get("custom_id"), _answer(line, wire, with_logprobs))
+    return answers.state(status)
+
+
+async def _table(wire: Wire, send: Callable[[AsyncOpenAI], Awaitable[Any]]) -> dict[str, Any]:
+    """The JSON object that a raw response holds."""
+    return table_of((await wire.attempt(send)).http_response.text, wire.who, wire.scrub)
+
+
+async def _content(wire: Wire, file_id: str) -> str:
+    data: bytes = (await wire.attempt(lambda client: client.files.content(file_id))).content
+    return data.decode("utf-8", "replace")
+
+
+def _token(batch: Mapping[str, Any]) -> str | None:
+    metadata = batch.get("metadata")
+    token = metadata.get(TOKEN_FIELD) if isinstance(metadata, Mapping) else None
+    return token if isinstance(token, str) else None
+
+
+def _reasons(batch: Mapping[str, Any], wire: Wire) -> str:
+    errors = batch.get("errors")
+    rows = errors.get("data") if isinstance(errors, Mapping) else None
+    said = [str(row.get("message")) for row in rows or () if isinstance(row, Mapping)]
+    return wire.scrub.quote("; ".join(said) or "it does not say why")
+
+
+def _answer(line: Mapping[str, Any], wire: Wire, with_logprobs: bool) -> Reply | str:
+    """The reply in one line of a batch's files, or the sentence that says why there is none."""
+    response = line.get("response")
+    if not isinstance(response, Mapping):
+        return wire.scrub.quote(str(line.get("error") or "no response"))
+    body = response.get("body")
+    table = body if isinstance(body, Mapping) else {}
+    if response.get("status_code") == 200:
+        try:
+            return wire.reply_of(table, with_logprobs)
+        except CallError as error:
+            return str(error)
+    return _refused(response.get("status_code"), table, wire)
+
+
+def _refused(status: object, table: Mapping[str, Any], wire: Wire) -> Reply | str:
+    error = table.get("error")
+    detail = error if isinstance(error, Mapping) else {}
+    text = str(detail.get("message") or "no reason given")
+    if detail.get("code") in POLICY_CODES:
+        return wire.filtered(wire.scrub.quote(text))
+    fault = Fault(status if isinstance(status, int) else None, text)
+    return str(failure(fault, wire.who, KEY_VARIABLE, wire.scrub))
