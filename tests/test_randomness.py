@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apl_bench.randomness import stream, uniforms
+from apl_bench.randomness import stream, uniforms, unit_interval
 
 NAMES = st.tuples(st.integers(0, 9), st.sampled_from(["completion", "entropy"]), st.integers(1, 9), st.text(max_size=3))
 
@@ -51,3 +53,20 @@ def test_the_global_generator_is_left_alone() -> None:
     before = np.random.get_state()[1]  # type: ignore[index]
     uniforms([(1, "x")], 100)
     assert (np.random.get_state()[1] == before).all()  # type: ignore[index]
+
+
+def test_a_number_of_a_text_is_the_first_53_bits_of_its_keyed_hash() -> None:
+    parts = b"".join(len(part).to_bytes(8, "big") + part for part in (b"a film", "caf\u00e9".encode()))
+    first = int(hashlib.blake2b(parts, digest_size=8, key=b"salt").hexdigest(), 16)
+    assert unit_interval("salt", "a film", "caf\u00e9") == first // 2**11 / 2**53
+
+
+@given(st.lists(st.text(max_size=4), max_size=4), st.lists(st.text(max_size=4), max_size=4))
+def test_other_texts_have_another_number(one: list[str], other: list[str]) -> None:
+    assert 0 <= unit_interval("k", *one) < 1
+    assert (unit_interval("k", *one) == unit_interval("k", *other)) == (one == other)
+    assert unit_interval("k", *one) != unit_interval("l", *one)
+
+
+def test_half_a_surrogate_pair_has_a_number_too() -> None:
+    assert unit_interval("k", "\ud800") != unit_interval("k", "\udc00")
