@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,13 @@ from apl_bench.types import JSON
 
 KEY_VERSION = "oracle-key/1"
 KIND = "pairwise"
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"))
+_ORDERED_OTHERWISE = re.compile(
+    "[\ud800-\U0010ffff]"
+)  # from here on UTF-16 may sort names in another order than Python
+_NO_FORM = (rfc8785.CanonicalizationError, UnicodeEncodeError)  # the second: an unpaired surrogate in a name
+_PLAIN_FLOAT = re.compile(r"-?[0-9]+\.[0-9]*[1-9]")
 
 
 class RequestError(ValueError):
@@ -30,11 +38,39 @@ def canonical(value: JSON) -> bytes:
     values that JSON does not have, and nesting that Python cannot follow.
     """
     try:
-        return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
+        return _fast(value) or rfc8785.dumps(value)
+    except _NO_FORM as error:
         raise RequestError(_explain(value, error)) from None
     except RecursionError:
         raise RequestError("the value is nested too deep to be written as JSON; expected a few levels") from None
+
+
+def _fast(value: Any) -> bytes | None:
+    """What rfc8785 gives, several times as fast, for a value that Python's own encoder writes in the same way."""
+    if not _is_plain(value):
+        return None
+    try:
+        return _ENCODER.encode(value).encode()
+    except UnicodeEncodeError:
+        return None  # an unpaired surrogate, which the other way explains
+
+
+def _is_plain(value: Any) -> bool:
+    """True where Python's JSON is RFC 8785: no subclasses, and no numbers or order of names in which the two differ."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-(2**53) < value < 2**53)
+    if kind is float:
+        return _PLAIN_FLOAT.fullmatch(repr(value)) is not None
+    if kind is dict:
+        return all(map(_is_plain_name, value)) and all(map(_is_plain, value.values()))
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
+
+
+def _is_plain_name(name: object) -> bool:
+    return type(name) is str and (name.isascii() or not _ORDERED_OTHERWISE.search(name))
 
 
 def parse(text: str) -> Any:
@@ -87,6 +123,6 @@ def _culprit(value: object, place: str) -> tuple[str, object]:
 def _has_form(value: Any) -> bool:
     try:
         rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError:
+    except _NO_FORM:
         return False
     return True

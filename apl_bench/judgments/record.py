@@ -3,27 +3,31 @@
     {"key":"<64 hex>","record":"oracle-record/1","reply":{...},"request":{"k":"oracle-key/1",...},"sha256":"<64 hex>"}
 
 The line is RFC 8785 canonical JSON; the seal is over the same object without `sha256`; the key is the sha256 of
-`request` exactly as it stands in the line. So a reader needs nothing but a hash function to check one.
+`request` exactly as it stands in the line. So a reader needs nothing but a hash function to check one. What is asked
+again on purpose begins with `{"generation":1,`; a reply whose log-probabilities came back has `logprobs`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from apl_bench.judgments.keys import KEY_VERSION, KIND, RequestError, canonical, keyed, parse, request_key
-from apl_bench.types import JSON, Reply
+from apl_bench.types import JSON, Reply, TokenLogprob
 
 RECORD_VERSION = "oracle-record/1"
 OUTCOMES = ("ok", "truncated", "refused", "filtered")
 MAX_LINE_BYTES = 4 * 2**20
 MAX_DEPTH = 16
+MAX_GENERATION = 10**6
+MAX_LOGPROBS, MAX_TOP = 16_384, 128  # tokens of a reply that have log-probabilities, and alternatives of one of them
 
 _FIELDS = {"key", "record", "reply", "request", "sha256"}
-_REPLY_FIELDS = {field.name for field in fields(Reply)}
+_REPLY_FIELDS = {field.name for field in fields(Reply)} - {"logprobs"}
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,27 +37,29 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A request to an oracle, its key, and the reply that it got."""
+    """A request to an oracle, its key, and the reply that it got; `generation` counts how often all was asked anew."""
 
     key: str
     request: Mapping[str, JSON]
     reply: Reply
+    generation: int = 0
 
     @classmethod
-    def of(cls, request: Mapping[str, JSON], reply: Reply) -> Self:
+    def of(cls, request: Mapping[str, JSON], reply: Reply, generation: int = 0) -> Self:
         """The record of a reply just received: equal to what reading its line gives.
 
         Raises RecordError where the reply's fields are not of their types, RequestError for what JSON does not have.
         """
         plain, answer = (parse(canonical(part).decode()) for part in (dict(request), _reply_table(reply)))
-        return cls(request_key(plain), plain, _reply(answer))
+        return cls(request_key(plain), plain, _reply(answer), _generation(generation, lowest=0))
 
     def to_line(self) -> bytes:
         """The sealed line, ended by a newline. Raises RecordError if it is too long or the key is not the request's."""
         request = canonical(keyed(self.request))
         if _sha256(request) != self.key:
             raise RecordError(f"the key {self.key!r} is not that of its request ({_sha256(request)}); use Record.of")
-        line = _sealed(self.key, canonical(_reply_table(self.reply)), request) + b"\n"
+        head = _head(self.key, _generation(self.generation, lowest=0))
+        line = _sealed(head, canonical(_reply_table(self.reply)), request) + b"\n"
         if len(line) > MAX_LINE_BYTES:
             raise RecordError(f"the record has {len(line)} bytes; expected at most {MAX_LINE_BYTES}: shorten the texts")
         return line
@@ -73,19 +79,25 @@ class Record:
         if table["record"] != RECORD_VERSION or not (isinstance(key, str) and _HEX.fullmatch(key)):
             raise RecordError(f"it is {repr(table['record'])[:80]} with key {repr(key)[:80]}; expected "
                               f"{RECORD_VERSION!r} and a key of 64 hexadecimal digits")  # fmt: skip
-        _check_seal(line, table["sha256"], _sealed(key, reply, request))
+        generation = _generation(table["generation"], lowest=1) if "generation" in table else 0
+        _check_seal(line, table["sha256"], _sealed(_head(key, generation), reply, request))
         if _sha256(request) != key:
             raise RecordError(f"its key {key} is not that of its request, {_sha256(request)}")
-        return cls(key, _request(table["request"]), _reply(table["reply"]))
+        return cls(key, _request(table["request"]), _reply(table["reply"]), generation)
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _sealed(key: str, reply: bytes, request: bytes) -> bytes:
+def _head(key: str, generation: int) -> bytes:
+    """What stands before the reply. Generation 0 is not named, so that the lines of before it was counted are whole."""
+    counted = f'"generation":{generation},' if generation else ""
+    return f'{{{counted}"key":"{key}","record":"{RECORD_VERSION}"'.encode()
+
+
+def _sealed(head: bytes, reply: bytes, request: bytes) -> bytes:
     """The line without its newline, from parts that are canonical: the names stand in the order of RFC 8785."""
-    head = f'{{"key":"{key}","record":"{RECORD_VERSION}"'.encode()
     body = b'%b,"reply":%b,"request":%b' % (head, reply, request)
     return body + b',"sha256":"%b"}' % _sha256(body + b"}").encode()
 
@@ -107,25 +119,31 @@ def _parse(line: bytes) -> dict[str, Any]:
         table = parse(line.decode("utf-8"))
     except (ValueError, OverflowError, RecursionError) as error:
         raise RecordError(f"it is not JSON: {error}") from None
-    _expect_fields("a record", table, _FIELDS)
+    _expect_fields("a record", table, _FIELDS, optional="generation")
     _refuse_depth(table, MAX_DEPTH)
     return dict(table)
 
 
 def _refuse_depth(value: object, levels: int) -> None:
-    if not isinstance(value, (dict, list)):
-        return
     if levels == 0:
         raise RecordError(f"it is nested deeper than {MAX_DEPTH} levels")
-    for item in value.values() if isinstance(value, dict) else value:
-        _refuse_depth(item, levels - 1)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(item, (dict, list)):
+            _refuse_depth(item, levels - 1)
 
 
-def _expect_fields(what: str, table: object, expected: set[str]) -> None:
+def _expect_fields(what: str, table: object, expected: set[str], optional: str) -> None:
     if not isinstance(table, dict):
         raise RecordError(f"{what} is {type(table).__name__}; expected an object")
-    if table.keys() != expected:
+    if table.keys() - {optional} != expected:
         raise RecordError(f"{what} has the fields {sorted(table)!r}; expected {sorted(expected)!r}")
+
+
+def _generation(value: object, lowest: int) -> int:
+    if type(value) is not int or not lowest <= value <= MAX_GENERATION:
+        raise RecordError(f"its generation is {repr(value)[:80]}; expected a whole number from {lowest} to "
+                          f"{MAX_GENERATION}")  # fmt: skip
+    return value
 
 
 def _canonical_part(table: Mapping[str, Any], name: str) -> bytes:
@@ -142,7 +160,7 @@ def _request(table: object) -> dict[str, JSON]:
 
 
 def _reply_table(reply: Reply) -> dict[str, JSON]:
-    return {
+    table: dict[str, JSON] = {
         "raw": reply.raw,
         "model": reply.model,
         "outcome": reply.outcome,
@@ -151,11 +169,14 @@ def _reply_table(reply: Reply) -> dict[str, JSON]:
         "usage": dict(reply.usage),
         "latency_s": reply.latency_s,
     }
+    if reply.logprobs:
+        table["logprobs"] = [[token, logp, top] for token, logp, top in reply.logprobs]
+    return table
 
 
 def _reply(table: object) -> Reply:
     """The reply that a table holds, each field of its type."""
-    _expect_fields("its reply", table, _REPLY_FIELDS)
+    _expect_fields("its reply", table, _REPLY_FIELDS, optional="logprobs")
     assert isinstance(table, dict)
     raw, model, outcome, usage, latency = (table[name] for name in ("raw", "model", "outcome", "usage", "latency_s"))
     _expect("raw", raw, isinstance(raw, str), "a text")
@@ -168,7 +189,31 @@ def _reply(table: object) -> Reply:
     _expect("latency_s", latency, latency is None or (type(latency) in (int, float) and latency >= 0),
             "null or seconds of 0 or more")  # fmt: skip
     return Reply(raw, model, outcome, table["finish_reason"], table["response_id"], usage,
-                 None if latency is None else float(latency))  # fmt: skip
+                 None if latency is None else float(latency), _logprobs(table))  # fmt: skip
+
+
+def _logprobs(table: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    """The log-probabilities of a reply's tokens: [[token, logp, [[token, logp], ...]], ...], none where not named."""
+    if "logprobs" not in table:
+        return ()
+    tokens = table["logprobs"]
+    _expect("logprobs", tokens, isinstance(tokens, list) and 1 <= len(tokens) <= MAX_LOGPROBS,
+            f"a list of 1 to {MAX_LOGPROBS} tokens")  # fmt: skip
+    return tuple(_token_logprob(token, f"logprobs[{place}]") for place, token in enumerate(tokens))
+
+
+def _token_logprob(token: Any, place: str) -> TokenLogprob:
+    shaped = isinstance(token, list) and len(token) == 3 and isinstance(token[2], list) and len(token[2]) <= MAX_TOP
+    _expect(place, token, shaped and all(map(_is_scored, [token[:2], *token[2]])),
+            f"[token, logp, [[token, logp], ...]] with finite numbers and at most {MAX_TOP} alternatives")  # fmt: skip
+    return TokenLogprob(token[0], float(token[1]), tuple((text, float(logp)) for text, logp in token[2]))
+
+
+def _is_scored(item: Any) -> bool:
+    """True for [text, finite number]."""
+    if not (isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)):
+        return False
+    return type(item[1]) in (int, float) and math.isfinite(item[1])
 
 
 def _expect(name: str, value: object, condition: bool, expected: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+import rfc8785
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from apl_bench.judgments.keys import RequestError, canonical, parse, request_key
@@ -80,3 +81,23 @@ def test_the_order_of_fields_does_not_matter(request: dict[str, Any]) -> None:
 @given(requests)
 def test_reading_the_canonical_form_keeps_the_key(request: dict[str, Any]) -> None:
     assert request_key(parse(canonical(request).decode())) == request_key(request)
+
+
+class Shouting(str):
+    """A text of a subclass, which other encoders may write in its own way."""
+
+    __slots__ = ()
+
+
+@given(st.dictionaries(names | st.text("a\ud7ff\ue000\uffff\U00010000\U0010ffff"), values))
+@example({"\ue000": 1, "\U00010000": 2})  # in UTF-16 the second comes first
+@example({"a": 1e16, "b": 1e-5, "c": 1e-7, "d": 1e21, "e": 1.0, "f": -0.0, "g": 5e-324, "h": 2**53 - 1, "i": 0.1})
+@example({"a": True, "b": [None, ()], "c": Shouting('"\\\x00\x1f\x7f\u2028\n'), "d": {}})
+def test_the_fast_way_to_the_canonical_form_leads_there(value: dict[str, Any]) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("bad", [{1: "a"}, {"a": float("inf")}, {"\ud800": 1}, {"a": "\udfff"}, {"a": 2**53}])
+def test_the_fast_way_takes_nothing_that_has_no_canonical_form(bad: Any) -> None:
+    with pytest.raises(RequestError):
+        canonical(bad)

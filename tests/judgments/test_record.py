@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apl_bench.judgments.keys import RequestError
-from apl_bench.judgments.record import MAX_DEPTH, MAX_LINE_BYTES, OUTCOMES, Record, RecordError
-from apl_bench.types import JSON, Reply
+from apl_bench.judgments.record import (
+    MAX_DEPTH,
+    MAX_GENERATION,
+    MAX_LINE_BYTES,
+    MAX_LOGPROBS,
+    MAX_TOP,
+    OUTCOMES,
+    Record,
+    RecordError,
+)
+from apl_bench.types import JSON, Reply, TokenLogprob
 
 REQUEST: dict[str, JSON] = {"model": "m", "texts": ["a good film", "a bad film"], "repeat": 0}
 REPLY = Reply("Preferred: A", "m-2", "ok", "stop", "r-1", {"input_tokens": 7}, 0.25)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+logps = st.floats(-1e9, 0)
+token_logprobs = st.builds(TokenLogprob, texts, logps, st.lists(st.tuples(texts, logps), max_size=3).map(tuple))
 replies = st.builds(
     Reply,
     raw=texts,
@@ -28,6 +40,7 @@ replies = st.builds(
     response_id=st.none() | texts,
     usage=st.dictionaries(texts, st.integers(0, 2**53 - 1), max_size=3),
     latency_s=st.none() | st.floats(0, 1e300),
+    logprobs=st.lists(token_logprobs, max_size=3).map(tuple),
 )
 
 
@@ -52,9 +65,68 @@ def test_a_line_by_hand() -> None:
     assert Record.of(REQUEST, REPLY).to_line() == f'{body},"sha256":"{seal}"}}\n'.encode()
 
 
-@given(st.dictionaries(texts.filter(lambda name: name not in ("k", "kind")), st.floats(-1e25, 1e25) | texts), replies)
-def test_what_is_written_is_read(request: dict[str, Any], reply: Reply) -> None:
-    record = Record.of(request, reply)
+def test_log_probabilities_and_a_generation_stand_in_the_line_only_where_there_are_any() -> None:
+    logprobs = (TokenLogprob("A", -0.25, (("A", -0.25), ("B", -2.0))), TokenLogprob(".", 0.0, ()))
+    plain, whole = Record.of(REQUEST, REPLY), Record.of(REQUEST, replace(REPLY, logprobs=logprobs), generation=2)
+    assert whole.key == plain.key
+    line = whole.to_line().decode()
+    assert line.startswith(f'{{"generation":2,"key":"{plain.key}","record":"oracle-record/1","reply":{{"finish_reason"')
+    assert '"latency_s":0.25,"logprobs":[["A",-0.25,[["A",-0.25],["B",-2]]],[".",0,[]]],"model":"m-2"' in line
+    assert Record.from_line(line.encode()) == whole
+    assert "generation" not in plain.to_line().decode()
+    assert "logprobs" not in plain.to_line().decode()
+
+
+@pytest.mark.parametrize("generation", [0, -1, 1.5, True, None, "1", MAX_GENERATION + 1])
+def test_a_generation_is_a_count(generation: Any) -> None:
+    with pytest.raises(RecordError, match="its generation is"):
+        Record.from_line(line(generation=generation))
+    if generation != 0:
+        with pytest.raises(RecordError, match="its generation is"):
+            Record.of(REQUEST, REPLY, generation)
+        with pytest.raises(RecordError, match="its generation is"):
+            replace(Record.of(REQUEST, REPLY), generation=generation).to_line()
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        [],
+        {},
+        None,
+        "A",
+        ["A"],
+        [["A", -1]],
+        [["A", "-1", []]],
+        [["A", None, []]],
+        [["A", True, []]],
+        [[1, -1, []]],
+        [["A", -1, {}]],
+        [["A", -1, [["A"]]]],
+        [["A", -1, [["A", -1, []]]]],
+        [["A", -1, [["A", "x"]]]],
+        [["A", -1, []]] * (MAX_LOGPROBS + 1),
+        [["A", -1, [["A", -1]] * (MAX_TOP + 1)]],
+    ],
+)
+def test_log_probabilities_are_of_their_types_and_sizes(logprobs: Any) -> None:
+    with pytest.raises(RecordError, match=r"reply\.logprobs.*expected"):
+        Record.from_line(line(reply=table()["reply"] | {"logprobs": logprobs}))
+
+
+@pytest.mark.parametrize("logp", [float("nan"), float("-inf")])
+def test_a_log_probability_that_is_no_number_is_not_recorded(logp: float) -> None:
+    with pytest.raises(RequestError, match=r"\$\.logprobs\[0\]\[2\]\[0\]\[1\] is"):
+        Record.of(REQUEST, replace(REPLY, logprobs=(TokenLogprob("A", -1.0, (("B", logp),)),)))
+
+
+@given(
+    st.dictionaries(texts.filter(lambda name: name not in ("k", "kind")), st.floats(-1e25, 1e25) | texts),
+    replies,
+    st.integers(0, MAX_GENERATION),
+)
+def test_what_is_written_is_read(request: dict[str, Any], reply: Reply, generation: int) -> None:
+    record = Record.of(request, reply, generation)
     written = record.to_line()
     assert Record.from_line(written) == record == Record.from_line(written[:-1])
     assert written.count(b"\n") == 1
@@ -156,6 +228,12 @@ def test_a_mistyped_reply_is_neither_written_nor_read(name: str, value: Any) -> 
 def test_numbers_that_are_not_canonical_json_do_not_pass(number: bytes) -> None:
     with pytest.raises(RecordError):
         Record.from_line(line().replace(b"0.25", number))
+
+
+def test_an_unpaired_surrogate_does_not_pass() -> None:
+    for part in ('"raw"', '"Preferred: A"', '"repeat"', '"a good film"'):
+        with pytest.raises(RecordError, match=r"no canonical form|has the fields"):
+            Record.from_line(line().replace(part.encode(), b'"\\ud800"'))
 
 
 @pytest.mark.parametrize("junk", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"\x80\x04.", b'"' + b"\x00" * 9 + b'"'])
