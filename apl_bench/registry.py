@@ -232,10 +232,19 @@ ORACLES: Registry[Oracle] = Registry(
     "apl_bench.oracles",
     "apl_bench.protocols:Oracle",
     {
+        "human": Builtin("apl_bench.oracles.human:Human", "people, through a page or a terminal: apl-bench annotate"),
         "classifier": Builtin(
             "apl_bench.oracles.classifier:Classifier",
             "shipped sentiment classifier, less repetition and broken text; local and deterministic",
-        )
+        ),
+        "openai": Builtin(
+            "apl_bench.oracles.openai_chat:OpenAIChat",
+            "chat completions of OpenAI or a compatible server (base_url), batches too; costs money",
+        ),
+        "anthropic": Builtin(
+            "apl_bench.oracles.anthropic_messages:AnthropicMessages",
+            "messages of Anthropic's models, batches too; costs money",
+        ),
     },
 )
 

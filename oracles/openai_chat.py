@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from apl_bench import templates
 from apl_bench.oracles import openai_batches
-from apl_bench.oracles.openai_wire import FilteredError, Wire
-from apl_bench.oracles.remote import Address, max_input_tokens, table_of
+from apl_bench.oracles.openai_wire import Wire
+from apl_bench.oracles.remote import Address, FilteredError, max_input_tokens, table_of
 from apl_bench.protocols import BatchOracle
 from apl_bench.spec import nearest, require
 from apl_bench.types import JSON, Allowance, BatchState, Comparison, Reading, Reply
@@ -155,6 +155,7 @@ class OpenAIChat(BatchOracle):
 
     def _check(self) -> None:
         require(isinstance(self.model, str) and bool(self.model), "model", self.model, "a model's name")
+        require(isinstance(self.base_url, str | None), "base_url", self.base_url, "an address, or nothing")
         if self.reply is not None and self.reply not in REPLIES:
             raise nearest(str(self.reply), "form of reply", REPLIES)
         if self.token_parameter not in TOKEN_PARAMETERS:

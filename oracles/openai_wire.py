@@ -11,6 +11,7 @@ from apl_bench.oracles.remote import (
     TIMEOUT_S,
     Address,
     Fault,
+    FilteredError,
     PerLoop,
     Scrubber,
     bounded,
@@ -18,6 +19,7 @@ from apl_bench.oracles.remote import (
     key_from_environment,
     plain,
     token_usage,
+    with_cause,
 )
 from apl_bench.types import Reply, TokenLogprob
 
@@ -31,10 +33,6 @@ _OUTCOMES = {"length": "truncated", "content_filter": "filtered"}
 _BROKEN = {"error", "abort"}  # what some servers say of a reply that they lost midway
 
 T = TypeVar("T")
-
-
-class FilteredError(Exception):
-    """The provider refused one request for what its texts say: an answer, and no fault."""
 
 
 class Wire:
@@ -59,7 +57,7 @@ class Wire:
         except openai.APIStatusError as error:
             fault = _fault(error)
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError) as error:
-            fault = Fault(None, _with_cause(error))
+            fault = Fault(None, with_cause(error))
         if fault.status == 400 and fault.code in POLICY_CODES:
             raise FilteredError(self.scrub.quote(fault.text))
         raise failure(fault, self.who, KEY_VARIABLE, self.scrub)
@@ -126,12 +124,6 @@ def _fault(error: APIStatusError) -> Fault:
     said = body.get("message")
     text = said if isinstance(said, str) else str(error.body or error.message)
     return Fault(error.status_code, text, error.code or error.type, error.param, error.response.headers)
-
-
-def _with_cause(error: Exception) -> str:
-    """What an SDK's error says and what is behind it, such as "Connection error. (ConnectError: refused)"."""
-    cause = error.__cause__
-    return f"{error}" if cause is None else f"{error} ({type(cause).__name__}: {cause})"
 
 
 def _logprobs(table: object, scrub: Scrubber) -> tuple[TokenLogprob, ...]:

@@ -117,6 +117,10 @@ class PerLoop(Generic[C]):
         return held[1] if held is not None and held[0] is asyncio.get_running_loop() else None
 
 
+class FilteredError(Exception):
+    """The provider refused one request for what its texts say: that is an answer, and no fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What an SDK says of a call that failed; `status` is None where no response came."""
@@ -137,6 +141,14 @@ _ADVICE = {
     404: "Check the model's name, and base_url if one is set",
     413: "The texts are too long for this provider; shorten them or choose another model",
     422: "The request itself is refused; change the parameters of the oracle",
+}
+_LEAVE_OUT = "leave it out of the oracle's parameters, so that it is not sent"
+_OUR_NAMES = {
+    "max_tokens": "change token_parameter or max_output_tokens",
+    "max_completion_tokens": "change token_parameter or max_output_tokens",
+    "response_format": "set reply to 'text'",
+    "output_config": "set reply to 'text' and leave out effort",
+    "logprobs": "leave out top_logprobs",
 }
 _RETRIED = {408, 409, 425}
 _SLOWED = {429, 529}
@@ -162,10 +174,17 @@ def failure(fault: Fault, who: str, variable: str, scrub: Scrubber) -> CallError
 def _what_to_change(fault: Fault, variable: str, scrub: Scrubber) -> str:
     if fault.code == "context_length_exceeded":
         return _ADVICE[413]
-    if fault.status in (400, 422) and fault.param and fault.param != "messages":
-        return (f"It refuses the parameter {scrub.quote(fault.param)!r}: leave it out of the oracle's parameters, so "
-                "that it is not sent, or choose a model that takes it")  # fmt: skip
+    name = (fault.param or "messages").split(".")[0]
+    if fault.status in (400, 422) and name != "messages":
+        return (f"It refuses the parameter {scrub.quote(fault.param or '')!r}: "
+                f"{_OUR_NAMES.get(name, _LEAVE_OUT)}, or choose a model that takes it")  # fmt: skip
     return _ADVICE.get(fault.status or 0, "No call can succeed like this").format(variable=variable)
+
+
+def with_cause(error: Exception) -> str:
+    """What an SDK's error says and what is behind it, such as "Connection error. (ConnectError: refused)"."""
+    cause = error.__cause__
+    return str(error) if cause is None else f"{error} ({type(cause).__name__}: {cause})"
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -123,6 +123,14 @@ def _echo_key(call: Call, number: int, value: str) -> Answer:
     return error(401, f"Incorrect API key provided: {sent}.", "invalid_api_key")
 
 
+def _unsupported(call: Call, number: int, value: str) -> Answer:
+    """A parameter that the model does not take: OpenAI names it in a field, Anthropic at the start of its text."""
+    name = value or "temperature"
+    if call.path == "/v1/messages":
+        return error(400, f"{name}: Extra inputs are not permitted", "invalid_request_error")
+    return error(400, f"Unsupported value: '{name}' does not support 0.5 with this model.", "unsupported_value", name)
+
+
 def _no_choices(body: dict[str, Any]) -> None:
     body["choices"] = []
 
@@ -155,13 +163,11 @@ FAULTS: Mapping[str, _Fault] = {
     "401": _echo_key,
     "403": _status(403, "Country, region, or territory not supported", "unsupported_country_region_territory"),
     "404": _status(404, "The model does not exist or you do not have access to it.", "model_not_found"),
-    "unsupported": lambda _call, _number, value: error(
-        400, f"Unsupported value: '{value or 'temperature'}'", "unsupported_value", value or "temperature"
-    ),
+    "unsupported": _unsupported,
     "too-long": _status(
         400, "This model's maximum context length is 8192 tokens", "context_length_exceeded", "messages"
     ),
-    "policy": _status(400, "The response was filtered", "content_filter"),
+    "policy": _status(400, "Output blocked by content filtering policy", "content_filter"),
     "stall": lambda call, number, value: Answer(
         good_answer(call.path, call.body, number).data, delay_s=float(value or 3600)
     ),
