@@ -32,7 +32,7 @@ $(VENV)/.for-run: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.for-test: $(VENV)/.for-run
-	$(INSTALL) --editable '.[plots,recipes,dev]'
+	$(INSTALL) --editable '.[plots,recipes,lexicon,dev]'
 	touch $@
 
 clean:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from apl_bench import __version__
+from apl_bench.asking.asking import Asking
 from apl_bench.clock import Clock, TimedEngine
-from apl_bench.judging import Judging, Mode
+from apl_bench.judging import Judging, Manner, Mode, Reasked
 from apl_bench.judgments.ledger import Ledger
-from apl_bench.protocols import Engine, Oracle, Strategy, Task
-from apl_bench.registry import ORACLES, STRATEGIES, TASKS
-from apl_bench.spec import RunSpec, require
+from apl_bench.protocols import Engine, Strategy, Task
+from apl_bench.registry import ORACLES, STRATEGIES, TASKS, WRAPPERS
+from apl_bench.spec import PluginSpec, RunSpec, require
 from apl_bench.types import Prompt, SpecError
+from apl_bench.wrapping import create_oracle
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,36 @@ class Materials:
     train: Sequence[Prompt]
     test: Sequence[Prompt]
     clock: Clock
+
+
+@dataclass(frozen=True)
+class Means:
+    """With what a command gets its verdicts: nothing here changes one, so nothing here is in the spec.
+
+    `remote_mode` is the mode of oracles that are not local. `batch`: which of "oracle" and "judge" go through a batch
+    API. `generation`: of the modes refresh and audit.
+    """
+
+    ledger: Ledger
+    asking: Asking
+    mode: Mode = Mode.RECORD
+    remote_mode: Mode = Mode.RECORD
+    generation: int = 0
+    batch: frozenset[str] = frozenset()
+    _asked: list[Judging] = field(default_factory=list)
+
+    def reasked(self) -> list[Reasked]:
+        """What was asked a second time, by refresh or audit."""
+        return [item for judging in self._asked for item in judging.reasked]
+
+    def judging(self, part: str, plugin: PluginSpec, order: str) -> Judging:
+        """The oracle or the judge of a run."""
+        source = create_oracle(plugin)
+        mode = self.mode if source.oracle.local else self.remote_mode
+        generation = self.generation if mode in (Mode.REFRESH, Mode.AUDIT) else 0
+        manner = Manner(mode, order, generation, part in self.batch)
+        self._asked.append(Judging(source, self.ledger, manner, self.asking))
+        return self._asked[-1]
 
 
 @dataclass(frozen=True)
@@ -68,11 +100,14 @@ class Experiment:
 
 def plugins(spec: RunSpec) -> dict[str, dict[str, Any]]:
     """What the four plugins of a run are today; loads neither the policy nor the prompts."""
-    oracles = {
-        part: {**ORACLES.identity(plugin.name), **_oracle(plugin.name, plugin.params).identity()}
-        for part, plugin in (("oracle", spec.oracle), ("judge", spec.judge))
-    }
+    oracles = {part: _oracle_identity(plugin) for part, plugin in (("oracle", spec.oracle), ("judge", spec.judge))}
     return {"task": TASKS.identity(spec.task.name), "strategy": STRATEGIES.identity(spec.strategy.name), **oracles}
+
+
+def _oracle_identity(plugin: PluginSpec) -> dict[str, Any]:
+    wrappers = {"wrappers": [WRAPPERS.identity(wrapper.name) for wrapper in plugin.wrappers]}
+    identity = {**ORACLES.identity(plugin.name), **create_oracle(plugin).oracle.identity()}
+    return {**identity, **wrappers} if plugin.wrappers else identity
 
 
 def prepare(spec: RunSpec) -> Materials:
@@ -90,20 +125,13 @@ def prepare(spec: RunSpec) -> Materials:
     return Materials(task, engine, train, test[:num_test], clock)
 
 
-def build(spec: RunSpec, materials: Materials, ledger: Ledger, mode: Mode) -> Experiment:
+def build(spec: RunSpec, materials: Materials, means: Means) -> Experiment:
     """The run's parts; checks that a step can draw its prompts without replacement."""
     strategy: Strategy = STRATEGIES.create(spec.strategy.name, spec.strategy.params)
-    judges = [
-        Judging(_oracle(plugin.name, plugin.params), ledger, mode, spec.judging.order)
-        for plugin in (spec.oracle, spec.judge)
-    ]
+    parts = (("oracle", spec.oracle), ("judge", spec.judge))
+    judges = [means.judging(part, plugin, spec.judging.order) for part, plugin in parts]
     experiment = Experiment(spec, materials, strategy, *judges)
     num_drawn, num_train = experiment.num_drawn, len(materials.train)
     if num_drawn > num_train:
         raise SpecError(f"a step draws {num_drawn} prompts and the task has {num_train}; lower loop.prompts_per_step")
     return experiment
-
-
-def _oracle(name: str, params: Mapping[str, Any]) -> Oracle:
-    oracle: Oracle = ORACLES.create(name, params)
-    return oracle

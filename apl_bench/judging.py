@@ -9,35 +9,48 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
+from apl_bench.asking.asking import Asking
+from apl_bench.asking.questions import Question
 from apl_bench.judgments.keys import request_key
 from apl_bench.judgments.nearest import Nearest, nearest_record
 from apl_bench.judgments.record import Record
+from apl_bench.oracles.wrappers import BothOrders
 from apl_bench.protocols import Oracle
-from apl_bench.spec import ORDERS, nearest
-from apl_bench.types import JSON, Comparison, Pair, Preference, Reply, Verdict
+from apl_bench.randomness import unit_interval
+from apl_bench.spec import ORDERS, nearest, require
+from apl_bench.types import JSON, Comparison, Pair, Preference, Verdict
+from apl_bench.wrapping import Wrapped
 
 ORDER_SALT = "presentation-order/1"
-CHUNK = 128  # comparisons asked and made durable together: at most so many answers can be lost to a crash
+AUDIT_SALT, AUDIT_SHARE = "audit/1", 0.05
 _MAX_COMPARED = 20_000
 
 
 class Mode(Enum):
-    """`RECORD` asks for what the ledger does not have, and keeps it; `REPLAY` never asks."""
+    """What is done about a question.
+
+    `RECORD` asks for what the ledger does not have, and keeps it. `REPLAY` never asks. `REFRESH` asks all again, as a
+    new generation beside the old one. `AUDIT` asks a sample of what is there again, compares, and goes by the old
+    reply. `OFF` asks all and leaves the ledger alone.
+    """
 
     RECORD = "record"
     REPLAY = "replay"
+    REFRESH = "refresh"
+    AUDIT = "audit"
+    OFF = "off"
 
 
 @runtime_checkable
 class Judgments(Protocol):
     """Records by key, to read."""
 
-    def get_many(self, keys: Sequence[str]) -> Mapping[str, Record]: ...
+    def get_many(self, keys: Sequence[str], generation: int = 0) -> Mapping[str, Record]: ...
 
 
 @runtime_checkable
@@ -52,10 +65,6 @@ class SearchableJudgments(Judgments, Protocol):
     """Records that can be gone through, to find the one nearest to what is missing."""
 
     def records(self) -> Iterator[Record]: ...
-
-
-class OracleError(Exception):
-    """An oracle broke its contract: which one, what it returned, what was expected."""
 
 
 class MissingJudgment(Exception):  # noqa: N818 - its name is part of the interface: exit code 4
@@ -81,27 +90,56 @@ class MissingJudgment(Exception):  # noqa: N818 - its name is part of the interf
 @dataclass(frozen=True, slots=True)
 class Judged:
     """A pair with its verdict. `verdict` and `p_first` (probability that the first is preferred) are in the pair's own
-    order, whichever was shown first; `key` and `record` are None for identical completions: nobody is asked.
+    order; `swapped`: the second was shown first (of several comparisons, in the first of them). `keys` and `records`
+    are those of the comparisons behind the verdict, none for identical completions: nobody is asked.
     """
 
     pair: Pair
     verdict: Verdict
     p_first: float | None
     swapped: bool
-    key: str | None
-    record: Record | None
+    keys: tuple[str, ...]
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an oracle is asked: what is done about the ledger, in which order pairs are shown (spec: judging.order), the
+    generation that REFRESH and AUDIT write, and whether questions go through a batch API."""
+
+    mode: Mode
+    order: str
+    generation: int = 0
+    batch: bool = False
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise nearest(self.order, "presentation order", ORDERS)
+        again = self.mode in (Mode.REFRESH, Mode.AUDIT)
+        require((self.generation > 0) == again, "generation", self.generation,
+                "1 or more in the modes refresh and audit, else 0")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reasked:
+    """A comparison that was asked again: what was read before and now, in shown order."""
+
+    key: str
+    before: Verdict
+    after: Verdict
 
 
 def presented(pair: Pair, order: str, salt: str) -> Comparison:
     """The pair in the order in which it is shown.
 
-    `random`: one bit of a hash, keyed with `salt`, of the prompt and the two texts without their order says whether the
-    lexicographically smaller one comes first. So it is the same in every process, on every machine and at every retry,
-    and exchanging the two completions shows the same page. `fixed`: as it is, for tests. Raises SpecError for others.
+    `random`, and the first of `both`: one bit of a hash, keyed with `salt`, of the prompt and the two texts without
+    their order says whether the lexicographically smaller one comes first. So it is the same in every process, on every
+    machine and at every retry, and exchanging the two completions shows the same page. `fixed`: as it is, for tests.
+    Raises SpecError for others.
     """
     if order == "fixed":
         return Comparison(pair, swapped=False)
-    if order != "random":
+    if order not in ORDERS:
         raise nearest(order, "presentation order", ORDERS)
     smaller, larger = sorted([pair.first.text, pair.second.text])
     return Comparison(pair, swapped=(pair.first.text == smaller) != _bit(salt, pair.prompt.text, smaller, larger))
@@ -116,94 +154,99 @@ def _bit(salt: str, *texts: str) -> bool:
     return bool(digest.digest()[0] & 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    comparison: Comparison
-    request: Mapping[str, JSON]
-    key: str
-
-
-def _keep(questions: Sequence[_Question], replies: Sequence[Reply], ledger: WritableJudgments) -> None:
-    """Make the replies to the first of these questions durable."""
-    if replies:
-        ledger.add([Record.of(item.request, reply) for item, reply in zip(questions, replies, strict=False)])
-
-
 class Judging:
     """One oracle, asked through one ledger: the only way from a pair to a verdict."""
 
-    def __init__(self, oracle: Oracle, ledger: Judgments, mode: Mode, order: str) -> None:
-        """Raises SpecError for an unknown order, TypeError for recording into a ledger that has no `add`."""
-        if order not in ORDERS:
-            raise nearest(order, "presentation order", ORDERS)
-        if mode is Mode.RECORD and not isinstance(ledger, WritableJudgments):
+    def __init__(
+        self, source: Oracle | Wrapped, ledger: Judgments, manner: Manner, asking: Asking | None = None
+    ) -> None:
+        """Raises TypeError for recording into a ledger that has no `add`."""
+        if manner.mode is not Mode.REPLAY and not isinstance(ledger, WritableJudgments):
             raise TypeError(f"a {type(ledger).__name__} cannot record: it has no method 'add'; use Mode.REPLAY")
-        self._oracle = oracle
+        wrapped = source if isinstance(source, Wrapped) else Wrapped(source)
+        both = (BothOrders(),) if manner.order == "both" else ()
+        self._source = Wrapped(wrapped.oracle, (*wrapped.wrappers, *both))
         self._ledger = ledger
-        self._mode = mode
-        self._order = order
+        self._manner = manner
+        self._asking = asking or Asking()
+        self._unrecorded: dict[str, Record] = {}  # what OFF was told, for as long as this object lives
+        self.reasked: list[Reasked] = []
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judged]:
         """One verdict for each pair, in order; equal comparisons are asked once, identical completions never.
 
-        Raises MissingJudgment in replay, OracleError for a broken oracle, and whatever the oracle raises where it gets
-        no answer; what was answered before that is in the ledger.
+        Raises MissingJudgment in replay, OracleError for a broken oracle or where it gives no answer, AwaitingLabels,
+        CapReachedError; what was answered before that is in the ledger.
         """
-        questions = [None if pair.identical else self._question(pair) for pair in pairs]
-        distinct = {question.key: question for question in questions if question}
-        known = dict(self._ledger.get_many(list(distinct)))
-        missing = [question for key, question in distinct.items() if key not in known]
-        if missing:
-            known |= self._buy(missing)
+        shown = [None if pair.identical else presented(pair, self._manner.order, ORDER_SALT) for pair in pairs]
+        asked = [self._questions(comparison) if comparison else [] for comparison in shown]
+        records = self._records({question.key: question for questions in asked for question in questions})
         return [
-            self._judged(pair, question, known[question.key])
-            if question
-            else Judged(pair, Verdict.TIE, None, swapped=False, key=None, record=None)
-            for pair, question in zip(pairs, questions, strict=True)
+            self._judged(comparison, [question.key for question in questions], records)
+            if comparison
+            else Judged(pair, Verdict.TIE, None, swapped=False, keys=(), records=())
+            for pair, comparison, questions in zip(pairs, shown, asked, strict=True)
         ]
 
-    def _question(self, pair: Pair) -> _Question:
-        comparison = presented(pair, self._order, ORDER_SALT)
-        request = self._oracle.request(comparison)
-        return _Question(comparison, request, request_key(request))
+    def _questions(self, comparison: Comparison) -> list[Question]:
+        """What the oracle itself is asked for one verdict."""
+        requests = [(leaf, self._source.oracle.request(leaf)) for leaf in self._source.leaves(comparison)]
+        return [Question(leaf, request, request_key(request)) for leaf, request in requests]
 
-    def _buy(self, missing: Sequence[_Question]) -> dict[str, Record]:
-        """Ask, chunk by chunk, each kept before the next; returns the records as the ledger has them."""
-        if self._mode is Mode.REPLAY:
+    def _records(self, questions: Mapping[str, Question]) -> dict[str, Record]:
+        """A record for each key, as the mode says."""
+        keys, manner = list(questions), self._manner
+        if manner.mode is Mode.OFF:
+            return self._get_or_ask(questions, self._unrecorded, 0)
+        if manner.mode is Mode.REFRESH:
+            newest = self._get_or_ask(questions, self._ledger.get_many(keys, manner.generation), manner.generation)
+            self._compare(self._ledger.get_many(keys), newest)
+            return newest
+        known = dict(self._ledger.get_many(keys))
+        if manner.mode is Mode.AUDIT:
+            sample = {key: questions[key] for key in known if unit_interval(AUDIT_SALT, key) < AUDIT_SHARE}
+            again = self._ledger.get_many(list(sample), manner.generation)
+            self._compare(known, self._get_or_ask(sample, again, manner.generation))
+        return self._get_or_ask(questions, known, 0)
+
+    def _get_or_ask(
+        self, questions: Mapping[str, Question], known: Mapping[str, Record], generation: int
+    ) -> dict[str, Record]:
+        """What is known, and the rest asked and kept; of several writers of a key the first one's record."""
+        missing = [question for key, question in questions.items() if key not in known]
+        if not missing:
+            return dict(known)
+        if self._manner.mode is Mode.REPLAY:
             raise MissingJudgment(missing[0].request, len(missing), self._nearest(missing[0].request))
+        for group in self._asking.records(self._source.oracle, missing, self._manner.batch):
+            self._keep([replace(record, generation=generation) for record in group])
+        keys = [question.key for question in missing]
+        # Read back: where another process asked the same at the same time, the first writer's answer is the answer.
+        bought = self._unrecorded if self._manner.mode is Mode.OFF else self._ledger.get_many(keys, generation)
+        return {**known, **bought}
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        if self._manner.mode is Mode.OFF:
+            self._unrecorded |= {record.key: record for record in records}
+            return
         assert isinstance(self._ledger, WritableJudgments)
-        bought: dict[str, Record] = {}
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
-            self._ask(chunk, self._ledger)
-            # Read back: where another process asked the same at the same time, the first writer's answer is the answer.
-            bought |= self._ledger.get_many([question.key for question in chunk])
-        return bought
+        self._ledger.add(records)
 
-    def _ask(self, chunk: Sequence[_Question], ledger: WritableJudgments) -> None:
-        """Ask, and keep every answer that came, also where the oracle fails before it has given all."""
-        replies: list[Reply] = []
-        try:
-            for reply in islice(self._oracle.ask([question.comparison for question in chunk]), len(chunk) + 1):
-                replies.append(reply)
-        except BaseException:
-            _keep(chunk, replies, ledger)
-            raise
-        if len(replies) != len(chunk):
-            seen = f"more than {len(chunk)}" if len(replies) > len(chunk) else str(len(replies))
-            raise OracleError(f"{type(self._oracle).__name__}.ask returned {seen} replies to {len(chunk)} "
-                              "comparisons; expected one for each, in order")  # fmt: skip
-        _keep(chunk, replies, ledger)
+    def _compare(self, before: Mapping[str, Record], after: Mapping[str, Record]) -> None:
+        """Note what a second asking said of what was asked before."""
+        read = self._source.oracle.read
+        self.reasked += [
+            Reasked(key, read(before[key].reply).verdict, read(record.reply).verdict)
+            for key, record in after.items()
+            if key in before
+        ]
 
-    def _judged(self, pair: Pair, question: _Question, record: Record) -> Judged:
-        reading, swapped = self._oracle.read(record.reply), question.comparison.swapped
-        p_first = reading.p_first
-        if p_first is not None and not 0 <= p_first <= 1:
-            name = type(self._oracle).__name__
-            raise OracleError(f"{name}.read gave p_first = {p_first!r}; expected a number from 0 to 1, or None")
-        if p_first is not None and swapped:
-            p_first = 1 - p_first
-        return Judged(pair, reading.verdict.unswap(swapped), p_first, swapped, question.key, record)
+    def _judged(self, comparison: Comparison, keys: Sequence[str], records: Mapping[str, Record]) -> Judged:
+        behind = [records[key] for key in keys]
+        reading, swapped = self._source.read(comparison, [record.reply for record in behind]), comparison.swapped
+        p_first = None if reading.p_first is None else 1 - reading.p_first if swapped else reading.p_first
+        verdict = reading.verdict.unswap(swapped)
+        return Judged(comparison.pair, verdict, p_first, swapped, tuple(keys), tuple(behind))
 
     def _nearest(self, request: Mapping[str, JSON]) -> Nearest | None:
         if not isinstance(self._ledger, SearchableJudgments):

@@ -96,6 +96,13 @@ class Oracle(ABC):
     summary: ClassVar[str]
     local: ClassVar[bool]
 
+    @classmethod
+    def defaults(cls, part: str, task: type[Task]) -> Mapping[str, JSON]:
+        """Parameters that follow from being the `oracle` or the `judge` of a task, where the spec states none; they
+        are written into the spec."""
+        del part, task
+        return {}
+
     def identity(self) -> Mapping[str, JSON]:
         """What answers, beyond its name and version, such as the checksum of its weights: recorded with the run."""
         return {}
@@ -124,6 +131,8 @@ class RemoteOracle(Oracle):
     local: ClassVar[bool] = False
 
     def ask(self, comparisons: Sequence[Comparison]) -> Iterable[Reply]:
+        """Not the way to ask it: raises TypeError."""
+        del comparisons
         raise TypeError(f"{type(self).__name__} is asked through apl_bench.asking, which keeps limits and records")
 
     @abstractmethod
@@ -134,7 +143,7 @@ class RemoteOracle(Oracle):
     def allowance(self, comparison: Comparison) -> Allowance:
         """The most that one call can use, for a reservation before it is sent; never too low."""
 
-    async def close(self) -> None:  # noqa: B027 - nothing to close by default
+    async def close(self) -> None:
         """Let go of connections."""
 
 

@@ -83,8 +83,9 @@ def label_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
 
 
 def judged_row(judged: Judged) -> dict[str, Any]:
-    """How a pair was judged: the order shown, the verdict in the pair's own order, and the key of the judgment."""
-    return {"swapped": judged.swapped, "verdict": judged.verdict.value, "p_first": judged.p_first, "key": judged.key}
+    """How a pair was judged: the order shown, the verdict in the pair's own order, and the keys of the judgments."""
+    verdict, keys = judged.verdict.value, list(judged.keys)
+    return {"swapped": judged.swapped, "verdict": verdict, "p_first": judged.p_first, "keys": keys}
 
 
 @dataclass(frozen=True)
@@ -279,7 +280,7 @@ class RunWriter(Run):
 
     def _add_judgments(self, judged: Sequence[Judged]) -> None:
         """Append the records that are new to this run, on disk before the rows that refer to them."""
-        records = {item.record.key: item.record for item in judged if item.record}
+        records = {record.key: record for item in judged for record in item.records}
         new = [record for key, record in records.items() if key not in self._written_keys]
         with (self.path / "judgments.jsonl").open("ab") as file:
             file.write(b"".join(record.to_line() for record in new))

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apl_bench.judging import Judging, Mode
+from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.record import Record
-from apl_bench.protocols import Oracle
 from apl_bench.records import Run, completion_of, judged_row, label_pairs
-from apl_bench.registry import ORACLES
 from apl_bench.spec import PluginSpec
 from apl_bench.summary import summarise
 from apl_bench.types import Pair, Prompt
+from apl_bench.wrapping import create_oracle
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,9 @@ class Slice:
     def __init__(self, records: Mapping[str, Record]) -> None:
         self._records = records
 
-    def get_many(self, keys: Sequence[str]) -> dict[str, Record]:
-        """The records that are there."""
+    def get_many(self, keys: Sequence[str], generation: int = 0) -> dict[str, Record]:
+        """The records that are there; a run goes by one reply to a question, whatever its generation."""
+        del generation
         return {key: self._records[key] for key in keys if key in self._records}
 
     def records(self) -> Iterator[Record]:
@@ -58,13 +58,12 @@ def replay(run: Run) -> Replay:
         for line in _compare(f"{place}:{number}", row, fresh_row)
     ]
     result = summarise(spec, fresh_steps, dict(zip(spec.loop.waypoints, fresh_waypoints, strict=True)))
-    num = sum(1 for rows in fresh for row in rows if row.get("key"))
+    num = sum(len(row.get("keys", ())) for rows in fresh for row in rows)
     return Replay(num, (*differences, *_compare("result.json", run.result, result)))
 
 
 def _judging(plugin: PluginSpec, judgments: Slice, order: str) -> Judging:
-    oracle: Oracle = ORACLES.create(plugin.name, plugin.params)
-    return Judging(oracle, judgments, Mode.REPLAY, order)
+    return Judging(create_oracle(plugin), judgments, Manner(Mode.REPLAY, order))
 
 
 def _again(

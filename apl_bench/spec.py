@@ -17,7 +17,7 @@ from apl_bench.types import JSON, SpecError
 
 IDENTITY_PREFIX = "run-spec/1"
 REGIMES = ("restart", "continue", "online")
-ORDERS = ("random", "fixed")
+ORDERS = ("random", "both", "fixed")
 
 
 def nearest(word: str, kind: str, known: Iterable[str]) -> SpecError:
@@ -36,20 +36,28 @@ def require(condition: bool, name: str, value: object, expected: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PluginSpec:
-    """A plugin by name, with the parameters of its constructor."""
+    """A plugin by name, with the parameters of its constructor; around an oracle its wrappers, the innermost first."""
 
     name: str
     params: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    wrappers: tuple[PluginSpec, ...] = ()
 
     @classmethod
     def from_table(cls, part: str, table: Mapping[str, Any]) -> Self:
-        """From a preset's table [part]: `name`, and every other key a parameter."""
+        """From a preset's table [part]: `name`, for an oracle `wrappers`, and every other key a parameter."""
         name = table.get("name")
         require(isinstance(name, str), f"{part}.name", name, "the name of a plugin, as the shipped presets have it")
-        return cls(str(name), {key: value for key, value in table.items() if key != "name"})
+        structure = ("name", "wrappers") if part in _ORACLE_PARTS else ("name",)
+        tables = table.get("wrappers", ()) if "wrappers" in structure else ()
+        is_list = isinstance(tables, (list, tuple)) and all(isinstance(item, Mapping) for item in tables)
+        require(is_list, f"{part}.wrappers", tables, 'a list of tables, such as [{ name = "flip", rate = 0.1 }]')
+        wrappers = tuple(cls.from_table(f"{part}.wrappers[{i}]", item) for i, item in enumerate(tables))
+        return cls(str(name), {key: value for key, value in table.items() if key not in structure}, wrappers)
 
     def to_table(self) -> dict[str, JSON]:
-        return {"name": self.name, **self.params}
+        """As it is hashed and recorded; without the word `wrappers` where there are none."""
+        wrappers = [wrapper.to_table() for wrapper in self.wrappers]
+        return {"name": self.name, **self.params, **({"wrappers": wrappers} if wrappers else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,9 @@ class EvaluationSpec:
 
 @dataclass(frozen=True, slots=True)
 class JudgingSpec:
-    """Presentation order of the two texts: `random` (a keyed hash of the pair's content) or `fixed` (tests only)."""
+    """Presentation order of the two texts: `random` (a keyed hash of the pair's content), `both` (two calls; where they
+    disagree it is a tie) or `fixed` (tests only).
+    """
 
     order: str
 
@@ -151,7 +161,8 @@ class JudgingSpec:
         require(self.order in ORDERS, "judging.order", self.order, " or ".join(ORDERS))
 
 
-_PLUGINS = ("task", "strategy", "oracle", "judge")
+_ORACLE_PARTS = ("oracle", "judge")
+_PLUGINS = ("task", "strategy", *_ORACLE_PARTS)
 _SECTIONS: dict[str, type] = {
     "policy": PolicySpec,
     "loop": LoopSpec,

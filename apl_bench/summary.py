@@ -38,6 +38,7 @@ def summarise(
         "strategy": spec.strategy.name,
         "seed": spec.seed,
         "sound": all(counts.sound for counts in tallies),
+        "judge_is_oracle": spec.judge == spec.oracle,
         "waypoints": [summarise_waypoint(num_labels, rows) for num_labels, rows in waypoints.items()],
         "steps": [summarise_step(rows) for rows in steps],
     }

@@ -7,11 +7,11 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from apl_bench.experiment import build, prepare
+from apl_bench.asking.asking import Asking
+from apl_bench.experiment import Means, build, prepare
 from apl_bench.journal import Journal
-from apl_bench.judging import Mode
 from apl_bench.judgments.ledger import Ledger
-from apl_bench.presets import resolve
+from apl_bench.presets import Changes, resolve
 from apl_bench.records import RunWriter
 from apl_bench.runner import run
 
@@ -20,11 +20,11 @@ STEPS = ("loop.budget=256", "loop.waypoints=[0, 256]")
 
 def measure(strategy: str = "certainty") -> str:
     """Run it in a temporary folder; a line for each stage with its seconds and share, and the peak memory."""
-    spec = resolve("imdb", "lite", strategy, STEPS, seed=0)
+    spec = resolve("imdb", "lite", strategy, Changes(STEPS), seed=0)
     with tempfile.TemporaryDirectory() as name, Ledger(Path(name) / "ledger") as ledger:
         writer = RunWriter(Path(name) / "run")
         materials = prepare(spec)
-        experiment = build(spec, materials, ledger, Mode.RECORD)
+        experiment = build(spec, materials, Means(ledger, Asking()))
         writer.open(experiment.manifest())
         run(experiment, Journal(writer, materials.clock))
         writer.close()

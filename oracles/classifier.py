@@ -23,7 +23,7 @@ from apl_bench.oracles.fluency import incoherence, odd_share, repetition, unknow
 from apl_bench.oracles.sentiment import bounded, feature_keys, log_odds
 from apl_bench.oracles.weights import Weights, read_weights
 from apl_bench.oracles.words import may_be_cut, tokenize
-from apl_bench.protocols import Oracle
+from apl_bench.protocols import Oracle, Task
 from apl_bench.spec import nearest
 from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
 
@@ -98,6 +98,12 @@ class Classifier(Oracle):
             raise nearest(str(model), "classifier model", MODELS)
         self._scorer = _shipped(model)
         self._name = f"classifier-{model}@{self._scorer.weights.sha256[:12]}"
+
+    @classmethod
+    def defaults(cls, part: str, task: type[Task]) -> Mapping[str, JSON]:
+        """The model that was trained for this part."""
+        del task
+        return {"model": part}
 
     def identity(self) -> Mapping[str, JSON]:
         """The checksum of its weights."""

@@ -26,17 +26,17 @@ _open_to_loopback = False
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
-    def checked(address: Any) -> None:
-        host = address[0] if isinstance(address, tuple) else address
-        if not (_open_to_loopback and host in ("127.0.0.1", "::1")):
+    def checked(family: int, address: Any) -> None:
+        here = family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1")
+        if not (_open_to_loopback and here):
             raise AssertionError(f"a test tried to connect to {address!r}")
 
     def connect(self: socket.socket, address: Any) -> None:
-        checked(address)
+        checked(self.family, address)
         _CONNECT(self, address)
 
     def connect_ex(self: socket.socket, address: Any) -> int:
-        checked(address)
+        checked(self.family, address)
         return _CONNECT_EX(self, address)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -91,11 +91,11 @@ def test_an_edited_result_is_found_by_its_place(copy: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("field", ["verdict", "swapped", "key"])
+@pytest.mark.parametrize("field", ["verdict", "swapped", "keys"])
 def test_an_edited_row_is_found_by_file_line_and_field(copy: Path, field: str) -> None:
     path = copy / "waypoints" / "0008.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     row = next(row for row in rows if row["kind"] == "comparison")
-    row[field] = {"verdict": "tie", "swapped": not row["swapped"], "key": "0" * 64}[field]
+    row[field] = {"verdict": "tie", "swapped": not row["swapped"], "keys": ["0" * 64]}[field]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert any(f"0008.jsonl:2 {field}:" in line for line in replay(Run(copy)).differences)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from apl_bench.acquisition import acquire
-from apl_bench.experiment import Materials, build, prepare
+from apl_bench.asking.asking import Asking
+from apl_bench.experiment import Materials, Means, build, prepare
 from apl_bench.journal import Journal
-from apl_bench.judging import Mode
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.pool import CandidatePool
-from apl_bench.presets import resolve
+from apl_bench.presets import Changes, resolve
 from apl_bench.protocols import Engine, Policy, Strategy
 from apl_bench.records import Run, RunWriter, run_path
 from apl_bench.replay import replay
@@ -34,7 +34,7 @@ TINY = (
 
 
 def tiny(strategy: str, *settings: str, seed: int = 0) -> RunSpec:
-    return resolve("imdb", "lite", strategy, (*TINY, *settings), seed)
+    return resolve("imdb", "lite", strategy, Changes((*TINY, *settings)), seed)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def materials() -> Materials:
 
 def execute(spec: RunSpec, materials: Materials, root: Path) -> Run:
     with Ledger(root / "ledger") as ledger:
-        experiment = build(spec, materials, ledger, Mode.RECORD)
+        experiment = build(spec, materials, Means(ledger, Asking()))
         writer = RunWriter(run_path(root / "runs", spec))
         writer.open(experiment.manifest())
         run(experiment, Journal(writer, materials.clock))
@@ -233,7 +233,7 @@ def test_a_wrong_shortlist_stops_before_a_label_is_bought(
 
 def assert_refused(strategy: Strategy, materials: Materials, root: Path, message: str) -> None:
     with Ledger(root / "ledger") as ledger:
-        experiment = replace(build(tiny("random"), materials, ledger, Mode.RECORD), strategy=strategy)
+        experiment = replace(build(tiny("random"), materials, Means(ledger, Asking())), strategy=strategy)
         with pytest.raises(SpecError, match=rf"{message}.*apl-bench check strategy random"):
             acquire(experiment, 1, materials.engine.reference(), [])
         assert list(ledger.records()) == []

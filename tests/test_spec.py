@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apl_bench import presets
-from apl_bench.presets import load, names, resolve
-from apl_bench.spec import RunSpec, override
+from apl_bench.presets import Changes, load, names, resolve
+from apl_bench.spec import PluginSpec, RunSpec, override
 from apl_bench.types import SpecError
 
 TABLES: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ def test_a_spec_comes_back_from_its_own_record() -> None:
         ("loop.prompts_per_step=3", "expected at least loop.labels_per_step = 4"),
         ("sampling.test_temperature=0", "sampling.test_temperature is 0.0; expected a number above 0"),
         ("training.learning_rate=nan", "training.learning_rate is nan; expected a finite number"),
-        ("judging.order=coin", "judging.order is 'coin'; expected random or fixed"),
+        ("judging.order=coin", "judging.order is 'coin'; expected random or both or fixed"),
         ("evaluation.num_probe_prompts=9", "expected 0 to evaluation.num_prompts = 8"),
     ],
 )
@@ -99,7 +99,7 @@ def test_the_number_of_steps_is_the_budget_divided_by_a_step(size: int, steps: i
 @pytest.mark.parametrize("name", names())
 def test_every_preset_makes_a_spec(name: str) -> None:
     task, _, preset = name.partition("-")
-    assert resolve(task, preset, "random", (), 0).preset == preset
+    assert resolve(task, preset, "random", Changes(), 0).preset == preset
 
 
 @pytest.fixture
@@ -117,8 +117,21 @@ def own(tmp_path: Path) -> Callable[[str, str], str]:
 
 
 def test_a_preset_of_ones_own_is_named_by_its_file(own: Callable[[str, str], str]) -> None:
-    spec = resolve("imdb", own("epochs = 2", "epochs = 5"), "random", (), 0)
+    spec = resolve("imdb", own("epochs = 2", "epochs = 5"), "random", Changes(), 0)
     assert (spec.preset, spec.training.epochs) == ("mine", 5)
+
+
+def test_another_oracle_or_judge_takes_the_place_of_the_presets_and_knows_its_part() -> None:
+    spec = resolve("imdb", "lite", "random", Changes((), "flip(0.1, classifier)", "classifier:oracle"), 0)
+    assert spec.oracle == PluginSpec("classifier", {"model": "oracle"}, (PluginSpec("flip", {"rate": 0.1}),))
+    assert spec.judge == PluginSpec("classifier", {"model": "oracle"})
+    judged = resolve("imdb", "lite", "random", Changes(judge="classifier"), 0)
+    assert judged == resolve("imdb", "lite", "random", Changes(), 0), "stated by the part, as in the preset"
+    again = RunSpec.from_tables(
+        spec.preset, {k: v for k, v in spec.to_tables().items() if k not in ("preset", "seed")}, 0
+    )
+    assert again == spec
+    assert again.identity == spec.identity != judged.identity
 
 
 @pytest.mark.parametrize(
@@ -136,11 +149,11 @@ def test_a_malformed_preset_of_ones_own_is_refused_by_name(
     own: Callable[[str, str], str], old: str, new: str, message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):
-        resolve("imdb", own(old, new), "random", (), 0)
+        resolve("imdb", own(old, new), "random", Changes(), 0)
 
 
 def test_a_preset_is_known_by_the_name_that_list_prints() -> None:
-    assert resolve("imdb", "imdb-lite", "random", (), 0) == resolve("imdb", "lite", "random", (), 0)
+    assert resolve("imdb", "imdb-lite", "random", Changes(), 0) == resolve("imdb", "lite", "random", Changes(), 0)
 
 
 def test_an_unknown_preset_is_answered_with_the_nearest() -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
     "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles or presets."),
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
+    "annotate": Lazy("apl_bench.cli.annotate:annotate", "Answer what runs ask of people; their agreement."),
     "check": Lazy("apl_bench.cli.check:check", "Say what is wrong with a strategy, task or oracle."),
 }
 
@@ -41,6 +42,15 @@ class BadSpec(Failure):
     """The user asked for what does not exist or cannot be."""
 
     exit_code = 2
+
+
+class Awaiting(Failure):
+    """The run waits for labels of others; the same command goes on."""
+
+    exit_code = 3
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.message, file=file, err=file is None)
 
 
 class NotRecorded(Failure):
@@ -94,9 +104,12 @@ def _failure(error: Exception) -> Failure:
     """An error as the user is told; what nobody foresaw comes with its traceback."""
     import traceback
 
-    from apl_bench.judging import MissingJudgment, OracleError  # none of these is needed for --help
+    from apl_bench.failures import AwaitingLabels, OracleError  # none of these is needed for --help
+    from apl_bench.judging import MissingJudgment
     from apl_bench.types import SpecError
 
+    if isinstance(error, AwaitingLabels):
+        return Awaiting(safe_lines(str(error)))
     if isinstance(error, MissingJudgment):
         return NotRecorded(safe_lines(str(error)))
     if isinstance(error, SpecError):

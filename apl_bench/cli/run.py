@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from apl_bench.cli.console import safe
+from apl_bench.cli.asking import AskingOptions, asking_options, opened
 from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
     from apl_bench.cli.progress import Progress
-    from apl_bench.experiment import Materials
-    from apl_bench.judging import Mode
-    from apl_bench.judgments.ledger import Ledger
+    from apl_bench.experiment import Materials, Means
     from apl_bench.records import Run
     from apl_bench.spec import RunSpec
 
@@ -33,16 +30,11 @@ def parse_seeds(text: str) -> list[int]:
     return list(dict.fromkeys(seeds))
 
 
-def ledger_folder(given: Path | None) -> Path:
-    """Where judgments are kept between runs: as given, or `judgments` in $APL_BENCH_CACHE_DIR or ~/.cache/apl-bench."""
-    cache = Path(os.environ.get("APL_BENCH_CACHE_DIR") or Path.home() / ".cache" / "apl-bench")
-    return given or cache / "judgments"
-
-
-def same_options(preset: str, settings: tuple[str, ...], out: Path, ledger: Path | None) -> list[str]:
+def same_options(preset: str, settings: tuple[str, ...], out: Path, asked: AskingOptions) -> list[str]:
     """The options by which another strategy is run in the same way: those that are not the defaults."""
     shared = [("--set", setting) for setting in settings if not setting.startswith("strategy.")]
-    given = [("--preset", preset, "lite"), ("--out", out, Path("runs")), ("--ledger", ledger, None)]
+    given = [("--preset", preset, "lite"), ("--out", out, Path("runs"))]
+    given += [(name, value, None) for name, value in asked.given()]
     changed = [(name, str(value)) for name, value, default in given if value != default]
     return [word for option in (*changed, *shared) for word in option]
 
@@ -60,49 +52,30 @@ def same_options(preset: str, settings: tuple[str, ...], out: Path, ledger: Path
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs are written"
 )
-@click.option(
-    "--ledger",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Where judgments are kept between runs  [default: ~/.cache/apl-bench/judgments]",
-)
-@click.option("--mode", type=click.Choice(["record", "replay"]), default="record", show_default=True,
-              help="record: ask the oracle for what the ledger lacks; replay: never ask, stop instead")  # fmt: skip
-def run(  # noqa: PLR0913, PLR0917 - one parameter an option
-    strategy: str,
-    task: str,
-    preset: str,
-    seeds: str,
-    settings: tuple[str, ...],
-    out: Path,
-    ledger: Path | None,
-    mode: str,
+@asking_options
+def run(
+    strategy: str, task: str, preset: str, seeds: str, settings: tuple[str, ...], out: Path, asked: AskingOptions
 ) -> None:
     """Run Algorithm 1: buy labels with STRATEGY, fine-tune with DPO, evaluate at each waypoint.
 
     The same command goes on where a killed run stopped, and skips seeds that are complete.
     """
     from apl_bench.cli.progress import Progress
-    from apl_bench.judging import Mode
-    from apl_bench.judgments.ledger import Ledger
-    from apl_bench.presets import resolve
+    from apl_bench.presets import Changes, resolve
     from apl_bench.registry import STRATEGIES, TASKS
 
     STRATEGIES.load(strategy)
     TASKS.load(task)
     name = STRATEGIES.entry(strategy).name  # an alias is the same run as the name it stands for
-    specs = [resolve(task, preset, name, settings, seed) for seed in parse_seeds(seeds)]
-    with Ledger(ledger_folder(ledger)) as opened:
-        try:
-            progress = Progress()
-            runs = run_all(specs, out, (opened, Mode(mode)), progress)
-            progress.next_steps(runs, out, same_options(preset, settings, out, ledger))
-        finally:
-            for notice in opened.notices:
-                click.echo(f"ledger: {safe(notice)}", err=True)
+    changes = Changes(settings, asked.oracle, asked.judge)
+    specs = [resolve(task, preset, name, changes, seed) for seed in parse_seeds(seeds)]
+    with opened(asked) as means:
+        progress = Progress()
+        runs = run_all(specs, out, means, progress)
+        progress.next_steps(runs, out, same_options(preset, settings, out, asked))
 
 
-def run_all(specs: list[RunSpec], out: Path, judging: tuple[Ledger, Mode], progress: Progress) -> list[Run]:
+def run_all(specs: list[RunSpec], out: Path, means: Means, progress: Progress) -> list[Run]:
     """Run each spec that is not complete; what the seeds share is loaded once, and only if there is anything to do."""
     from apl_bench.experiment import plugins, prepare
     from apl_bench.records import Run, RunWriter, run_path
@@ -119,18 +92,18 @@ def run_all(specs: list[RunSpec], out: Path, judging: tuple[Ledger, Mode], progr
         if materials is None:
             with progress.loading(spec):
                 materials = prepare(spec)
-        run_one(spec, run.path, materials, judging, progress)
+        run_one(spec, run.path, materials, means, progress)
     return runs
 
 
-def run_one(spec: RunSpec, path: Path, materials: Materials, judging: tuple[Ledger, Mode], progress: Progress) -> None:
+def run_one(spec: RunSpec, path: Path, materials: Materials, means: Means, progress: Progress) -> None:
     """One run, from where it stands to its result."""
     from apl_bench import runner
     from apl_bench.experiment import build
     from apl_bench.journal import Journal
     from apl_bench.records import RunWriter
 
-    experiment = build(spec, materials, *judging)
+    experiment = build(spec, materials, means)
     writer = RunWriter(path)
     writer.open(experiment.manifest())
     try:

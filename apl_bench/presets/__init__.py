@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from apl_bench.spec import RunSpec, nearest, override, require
+from apl_bench.expressions import parse
+from apl_bench.registry import ORACLES, TASKS
+from apl_bench.spec import PluginSpec, RunSpec, nearest, override, require
 from apl_bench.types import SpecError
 
 _FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a command line changes of a preset: `table.key=value` settings, and another oracle or judge."""
+
+    settings: tuple[str, ...] = ()
+    oracle: str | None = None
+    judge: str | None = None
 
 
 def names() -> list[str]:
@@ -51,16 +63,25 @@ def _refuse_malformed(path: Path, tables: Mapping[str, Any]) -> None:
                         "--strategy, and give it parameters by --set strategy.key=value")  # fmt: skip
 
 
-def resolve(task: str, preset: str, strategy: str, settings: tuple[str, ...], seed: int) -> RunSpec:
-    """The spec of one run: the preset's tables, the strategy, and `table.key=value` settings on top."""
+def resolve(task: str, preset: str, strategy: str, changes: Changes, seed: int) -> RunSpec:
+    """The spec of one run: the preset's tables, the strategy, and the changes on top."""
     name, tables = load(task, preset)
     tables = {**tables, "strategy": {"name": strategy}}
-    for setting in settings:
+    for part, expression in (("oracle", changes.oracle), ("judge", changes.judge)):
+        if expression is not None:
+            tables[part] = dict(parse(expression).to_table())
+    for setting in changes.settings:
         tables = override(tables, setting)
     spec = RunSpec.from_tables(name, tables, seed)
     if spec.task.name != task:
         raise SpecError(f"preset {preset!r} is for task {spec.task.name!r}, not {task!r}")
-    return spec
+    return replace(spec, oracle=_completed("oracle", spec.oracle, task), judge=_completed("judge", spec.judge, task))
+
+
+def _completed(part: str, plugin: PluginSpec, task: str) -> PluginSpec:
+    """The oracle with what follows from its part and the task, where nothing is stated."""
+    defaults = ORACLES.load(plugin.name).defaults(part, TASKS.load(task))
+    return replace(plugin, params={**defaults, **plugin.params})
 
 
 def _read(path: Path) -> dict[str, Any]:

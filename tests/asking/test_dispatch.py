@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -32,6 +34,12 @@ def dispatcher(caps: Caps | None = None, most: int = 16, patience: Patience = QU
 
 def ask(made: Dispatcher, oracle: Scripted, num: int, price: Price | None = PRICE) -> dict[int, Reply]:
     return {place: reply for group in made.answers(oracle, comparisons(num), price) for place, reply in group}
+
+
+def collect(made: Dispatcher, oracle: Scripted, num: int, replies: dict[int, Reply]) -> None:
+    """As `ask`, into `replies`, so that they are there after a failure too."""
+    for group in made.answers(oracle, comparisons(num), PRICE):
+        replies.update(group)
 
 
 def longer(num: int) -> dict[int, str]:
@@ -63,9 +71,8 @@ def test_a_fault_of_the_moment_is_tried_again() -> None:
 def test_a_call_that_cannot_succeed_ends_it_and_what_was_in_flight_is_handed_over() -> None:
     oracle = Scripted({"0002": [CallError("no such model", Remedy.STOP)]})
     replies: dict[int, Reply] = {}
-    with dispatcher() as made, pytest.raises(OracleError, match="^no such model$"):
-        for group in made.answers(oracle, comparisons(100), PRICE):
-            replies.update(group)
+    with dispatcher() as made, pytest.raises(OracleError, match=r"^no such model$"):
+        collect(made, oracle, 100, replies)
     num_succeeded = sum(oracle.calls.values()) - 1
     assert len(replies) == num_succeeded > 0
     assert num_succeeded < 30, "no more are sent once it is known"
@@ -105,13 +112,16 @@ def test_nothing_is_sent_before_the_provider_allows() -> None:
     oracle.during = lambda _comparison: sent.append(asyncio.get_running_loop().time())
     with dispatcher() as made:
         ask(made, oracle, 40)
-    gaps = [after - before for before, after in zip(sent, sent[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(sent)]
     assert max(gaps) > 0.15, "a pause as long as was asked for"
 
 
 def test_a_wait_longer_than_patience_is_told_and_not_slept_through() -> None:
     oracle = Scripted({"0000": [CallError("come back tomorrow", Remedy.SLOW_DOWN, retry_after_s=86400.0)]})
-    with dispatcher() as made, pytest.raises(OracleError, match="come back tomorrow.*no reply would have come for 864"):
+    with (
+        dispatcher() as made,
+        pytest.raises(OracleError, match=r"come back tomorrow.*no reply would have come for 864"),
+    ):
         ask(made, oracle, 3)
 
 
@@ -128,8 +138,7 @@ def test_a_cap_is_never_passed_and_what_was_answered_is_handed_over(caps: Caps, 
     oracle = Scripted()
     replies: dict[int, Reply] = {}
     with dispatcher(caps) as made, pytest.raises(CapReachedError, match="What was answered is kept"):
-        for group in made.answers(oracle, comparisons(50), PRICE):
-            replies.update(group)
+        collect(made, oracle, 50, replies)
     assert len(replies) == sum(oracle.calls.values()) == most_calls
     spent = made.meter.spent
     assert spent.calls <= (caps.calls if caps.calls is not None else 999)
@@ -172,21 +181,16 @@ def test_no_call_is_sent_between_a_reply_and_the_moment_it_is_kept() -> None:
 
 
 def test_an_interrupt_stops_sending_and_brings_home_what_is_in_flight() -> None:
-    oracle = Scripted()
-    replies: dict[int, Reply] = {}
-
     class Interrupting(Scripted):
         async def call(self, comparison: Comparison) -> Reply:
             if comparison.shown[0] == "0020":
-                import signal
-
                 signal.raise_signal(signal.SIGINT)
             return await super().call(comparison)
 
     oracle = Interrupting()
+    replies: dict[int, Reply] = {}
     with dispatcher(most=8) as made, pytest.raises(KeyboardInterrupt):
-        for group in made.answers(oracle, comparisons(500), PRICE):
-            replies.update(group)
+        collect(made, oracle, 500, replies)
     assert len(replies) == sum(oracle.calls.values())
     assert 10 < len(replies) < 60
 

@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from apl_bench.cli.asking import AskingOptions
+from apl_bench.cli.folders import ledger_folder
 from apl_bench.cli.main import main
 from apl_bench.cli.progress import Progress, win_rate_error
-from apl_bench.cli.run import ledger_folder, parse_seeds, same_options
-from apl_bench.presets import resolve
+from apl_bench.cli.run import parse_seeds, same_options
+from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run, RunWriter
 from apl_bench.types import SpecError
 from tests.test_replay import GOLDEN
@@ -62,9 +64,11 @@ def test_judgments_are_kept_where_they_are_asked_for(monkeypatch: pytest.MonkeyP
 
 
 def test_only_what_is_not_a_default_is_said_again() -> None:
-    assert same_options("lite", (), Path("runs"), None) == []
-    given = same_options("my preset.toml", ("training.epochs=3", "strategy.width=0.2"), Path("out"), Path("judged"))
-    assert given == ["--preset", "my preset.toml", "--out", "out", "--ledger", "judged", "--set", "training.epochs=3"]
+    assert same_options("lite", (), Path("runs"), AskingOptions(max_calls=3)) == []
+    asked = AskingOptions(judge="flip(0.1, classifier)", ledger=Path("judged"))
+    given = same_options("my preset.toml", ("training.epochs=3", "strategy.width=0.2"), Path("out"), asked)
+    assert given == ["--preset", "my preset.toml", "--out", "out", "--judge", "flip(0.1, classifier)",
+                     "--ledger", "judged", "--set", "training.epochs=3"]  # fmt: skip
 
 
 def test_next_steps_can_be_pasted(run: Run) -> None:
@@ -107,7 +111,7 @@ EVENTS: list[dict[str, Any]] = [
 
 def test_without_a_terminal_there_are_plain_lines_only() -> None:
     out, text = console(force_terminal=False)
-    progress, spec = Progress(out), resolve("imdb", "lite", "certainty", (), 0)
+    progress, spec = Progress(out), resolve("imdb", "lite", "certainty", Changes(), 0)
     with progress.running(spec, Path("runs/x")):
         for event in EVENTS:
             progress.event(event)
@@ -123,7 +127,7 @@ def test_a_terminal_gets_a_bar_and_no_color_is_respected(monkeypatch: pytest.Mon
         if no_color:
             monkeypatch.setenv("NO_COLOR", "1")
         out, text = console(force_terminal=True, color_system="standard")
-        progress, spec = Progress(out), resolve("imdb", "lite", "certainty", (), 0)
+        progress, spec = Progress(out), resolve("imdb", "lite", "certainty", Changes(), 0)
         with progress.running(spec, Path("runs/x")):
             for event in EVENTS:
                 progress.event(event)
