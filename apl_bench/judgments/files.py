@@ -11,16 +11,19 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from apl_bench.judgments.record import MAX_LINE_BYTES
 from apl_bench.types import SpecError
 
 FILE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}\.jsonl")
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class LedgerError(SpecError):
@@ -35,6 +38,9 @@ def explained(action: str, folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _OUT_OF_SPACE:
             remedy = "Free some space and run the same command again: every judgment bought before this one is kept"
+        elif error.errno in _NO_LOCKS:
+            remedy = ("Its file system has no locks, without which writers could pay twice for one judgment; choose "
+                      "another folder with --ledger")  # fmt: skip
         else:
             remedy = "Make the folder writable, or choose another one with APL_BENCH_CACHE_DIR"
         raise LedgerError(f"cannot {action} the ledger {folder}: {error.strerror or error}. {remedy}") from error
@@ -66,13 +72,56 @@ def read_lines(path: Path, start: int) -> Iterator[Line]:
             offset = end
 
 
-def read_at(folder: Path, name: str, offset: int, length: int) -> bytes:
-    """`length` bytes of a file of this folder, never of a link; fewer where the file ends before."""
-    handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        return os.pread(handle, length, offset)
-    finally:
-        os.close(handle)
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a record's line stands: file in the ledger's folder, first byte, number of bytes without the newline."""
+
+    file: str
+    offset: int
+    length: int
+
+
+def read_places(folder: Path, places: Iterable[Location]) -> Iterator[tuple[Location, bytes]]:
+    """What stands at each place, fewer bytes where a file ends before; by file, never of a link. Raises OSError."""
+    for name, in_file in groupby(sorted(places, key=_order), key=_file_of):
+        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            for place in in_file:
+                yield place, os.pread(handle, place.length, place.offset)
+        finally:
+            os.close(handle)
+
+
+def _file_of(place: Location) -> str:
+    return place.file
+
+
+def _order(place: Location) -> tuple[str, int]:
+    return place.file, place.offset
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFiles:
+    """Names of a ledger's files, oldest first (they begin with the time at which they were opened), and of what ends in
+    .jsonl as well and is none: links, folders, odd names."""
+
+    names: tuple[str, ...]
+    odd: tuple[str, ...]
+
+
+def ledger_files(folder: Path) -> LedgerFiles:
+    """What stands in a ledger's folder."""
+    with os.scandir(folder) as entries:
+        readable = {entry.name: bool(FILE_NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False)
+                    for entry in entries if entry.name.endswith(".jsonl")}  # fmt: skip
+    return LedgerFiles(tuple(sorted(name for name, ok in readable.items() if ok)),
+                       tuple(sorted(name for name, ok in readable.items() if not ok)))  # fmt: skip
+
+
+def new_name(writer: str) -> str:
+    """A name that no other file of a ledger has: `<utc>-<writer>-<pid>-<random>.jsonl`."""
+    utc = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return f"{utc}-{writer}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
 
 
 class Writer:
@@ -80,11 +129,10 @@ class Writer:
 
     def __init__(self, folder: Path) -> None:
         host = re.sub(r"[^A-Za-z0-9]+", "_", socket.gethostname())[:40] or "host"
-        utc = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self.path = folder / f"{utc}-{host}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self.path = folder / new_name(host)
         self.pid = os.getpid()
         self._handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def append(self, data: bytes) -> None:
         """Write all of `data` and wait until it is on the disk. Raises OSError."""
@@ -97,7 +145,7 @@ class Writer:
         os.close(self._handle)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new file's name durable too."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -108,9 +156,23 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def exclusively(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it when a process dies."""
+    """Hold the folder's lock; the system lets go of it when a process dies. It keeps threads apart as well: each opens
+    the file for itself."""
     with (folder / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def beside_writers(folder: Path) -> Iterator[None]:
+    """For a folder that cannot be written: hold off those who can, as far as the folder lets us."""
+    try:
+        file = (folder / ".lock").open("r")
+    except OSError:
+        yield  # then a line may be seen half written, which is known by its missing end
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH)
         yield
 
 

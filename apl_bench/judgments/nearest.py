@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apl_bench.judgments.record import Record
+from apl_bench.judgments.keys import canonical, parse
+from apl_bench.judgments.record import Record, RecordError
 from apl_bench.types import JSON
+
+_BEFORE, _BEHIND = b',"request":{', b',"sha256":"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,85 @@ class Nearest:
 
 def nearest_record(request: Mapping[str, JSON], records: Iterable[Record]) -> Nearest | None:
     """The record nearest to a request, the first one of equals; None where there are no records."""
-    wanted = _leaves(request)
-    best: tuple[int, Record] | None = None
+    search = _Search(request)
     for record in records:
-        recorded = _leaves(record.request)
-        distance = sum(wanted.get(field) != recorded.get(field) for field in {*wanted, *recorded})
-        if best is None or distance < best[0]:
-            best = distance, record
-    return best and Nearest(best[1].key, differences(request, best[1].request))
+        search.offer(record)
+    return search.result()
+
+
+def nearest_of_lines(request: Mapping[str, JSON], lines: Iterable[bytes]) -> Nearest | None:
+    """As `nearest_record`, over a ledger's lines: only those that would be the nearest so far are read as records, and
+    what is no record is passed over."""
+    search = _Search(request)
+    for line in lines:
+        if search.is_nearer(_request_of(line)):
+            try:
+                search.offer(Record.from_line(line))
+            except RecordError:
+                continue
+    return search.result()
+
+
+class _Search:
+    """The nearest record so far."""
+
+    def __init__(self, request: Mapping[str, JSON]) -> None:
+        self._request = parse(canonical(dict(request)).decode())
+        self._best: tuple[int, Record] | None = None
+
+    def is_nearer(self, request: Any) -> bool:
+        """True where a record of this request would be nearer than all before."""
+        return self._best is None or _num_differing(self._request, request) < self._best[0]
+
+    def offer(self, record: Record) -> None:
+        distance = _num_differing(self._request, record.request)
+        if self._best is None or distance < self._best[0]:
+            self._best = distance, record
+
+    def result(self) -> Nearest | None:
+        return self._best and Nearest(self._best[1].key, differences(self._request, self._best[1].request))
+
+
+def _request_of(line: bytes) -> Any:
+    """The request that a line seems to hold, unchecked; None where there is none to be seen.
+
+    In a record nothing before the request is called that: inside of a text, a quotation mark has a backslash before it.
+    """
+    start, end = line.find(_BEFORE), line.rfind(_BEHIND)
+    try:
+        request = parse(line[start + len(_BEFORE) - 1 : end].decode("utf-8"))
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return {name: value for name, value in request.items() if name not in ("k", "kind")}
+
+
+def _num_differing(one: Any, other: Any) -> int:
+    """In how many fields two JSON values differ; a field is a value that holds no others."""
+    ours, theirs = _parts(one), _parts(other)
+    if ours is None or theirs is None or type(one) is not type(other):
+        if ours is None and theirs is None:
+            return int(type(one) is not type(other) or one != other)
+        return _num_fields(one) + _num_fields(other)
+    return sum(
+        _num_differing(ours[name], theirs[name])
+        if name in ours and name in theirs
+        else _num_fields(ours[name] if name in ours else theirs[name])
+        for name in ours.keys() | theirs.keys()
+    )
+
+
+def _num_fields(value: Any) -> int:
+    parts = _parts(value)
+    return 1 if parts is None else sum(map(_num_fields, parts.values()))
+
+
+def _parts(value: Any) -> Mapping[Any, Any] | None:
+    """What a value holds, by name or place; None for one that holds nothing."""
+    if isinstance(value, Mapping):
+        return value or None
+    if isinstance(value, (list, tuple)):
+        return dict(enumerate(value)) or None
+    return None
 
 
 def differences(wanted: Mapping[str, JSON], recorded: Mapping[str, JSON]) -> tuple[Difference, ...]:

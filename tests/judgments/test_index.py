@@ -12,8 +12,8 @@ from typing import Any
 import diskcache
 import pytest
 
-from apl_bench.judgments.files import LedgerError
-from apl_bench.judgments.index import SETTINGS, Index, IndexCorruptError, InlineDisk, Location
+from apl_bench.judgments.files import LedgerError, Location
+from apl_bench.judgments.index import SETTINGS, Entry, Index, IndexCorruptError, InlineDisk, Progress, encode_location
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.judgments.record import Record
 from apl_bench.types import Reply
@@ -82,7 +82,7 @@ def test_a_planted_pickled_key_is_not_run(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [2, 3, 4])
 def test_a_planted_file_name_is_not_opened(folder: Path, tmp_path: Path, mode: int) -> None:
     secret = tmp_path / "secret"
-    secret.write_bytes(Location("a.jsonl", 0, 9).encode())
+    secret.write_bytes(encode_location(Location("a.jsonl", 0, 9)))
     sql(folder, "UPDATE Cache SET mode = ?, filename = ?, value = NULL WHERE key = ?", mode, str(secret), KEY)
     assert_rebuilt(folder, "not inline bytes")
 
@@ -141,7 +141,7 @@ def test_the_location_of_another_record_is_not_believed(folder: Path) -> None:
 
 def test_an_offset_inside_a_record_is_not_believed(folder: Path) -> None:
     name = next(folder.glob("*.jsonl")).name
-    sql(folder, "UPDATE Cache SET value = ? WHERE key = ?", Location(name, 5, 300).encode(), KEY)
+    sql(folder, "UPDATE Cache SET value = ? WHERE key = ?", encode_location(Location(name, 5, 300)), KEY)
     assert_rebuilt(folder, "no record where it says")
 
 
@@ -179,8 +179,8 @@ def test_settings_of_others_are_not_obeyed(folder: Path, name: str, value: objec
 
 
 def test_an_index_of_another_schema_is_rebuilt(folder: Path) -> None:
-    sql(folder, "UPDATE Cache SET value = ? WHERE key = '@index'", b"apl-bench-index/2 location")
-    assert_rebuilt(folder, "apl-bench-index/2")
+    sql(folder, "UPDATE Cache SET value = ? WHERE key = '@index'", b"apl-bench-index/1 location")
+    assert_rebuilt(folder, "apl-bench-index/1")
 
 
 def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
@@ -188,18 +188,31 @@ def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
     assert SETTINGS["cull_limit"] == 0
     index = Index(tmp_path / "index")
     location = Location("a.jsonl", 0, 2)
-    index.extend("a.jsonl", [(f"{number}" * 50_000, location) for number in range(100)], 200)
+    entries = [Entry(f"{number}" * 50_000, 0) for number in range(100)]
+    index.extend("a.jsonl", [(entry, location) for entry in entries], 200)
     index.check(["a.jsonl"])
-    assert all(index.find(f"{number}" * 50_000) == location for number in range(100))
+    assert index.find(entries) == dict.fromkeys(entries, location)
     assert [path.name for path in (tmp_path / "index").iterdir() if path.is_dir()] == []
 
 
 def test_the_first_entry_of_a_key_wins(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
-    index.extend("b.jsonl", [("key", Location("b.jsonl", 1, 2)), ("key", Location("b.jsonl", 5, 6))], 12)
-    index.extend("a.jsonl", [("key", Location("a.jsonl", 3, 4))], 8)
-    assert index.find("key") == Location("b.jsonl", 1, 2)
+    first, again = Entry(KEY, 0), Entry(KEY, 1)
+    index.extend("b.jsonl", [(first, Location("b.jsonl", 1, 2)), (first, Location("b.jsonl", 5, 6))], 12)
+    index.extend("a.jsonl", [(first, Location("a.jsonl", 3, 4)), (again, Location("a.jsonl", 8, 4))], 8)
+    assert index.find([first, again]) == {first: Location("b.jsonl", 1, 2), again: Location("a.jsonl", 8, 4)}
+    assert index.progress(["a.jsonl", "b.jsonl"]) == {"a.jsonl": Progress(8, 1, 1), "b.jsonl": Progress(12, 1, 0)}
     index.check(["a.jsonl", "b.jsonl"])
+
+
+def test_entries_come_in_the_order_of_key_and_generation(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    keys = [f"{number:064x}" for number in range(700)]
+    entries = [Entry(key, generation) for key in keys for generation in (0, 2, 10)]
+    place = Location("a.jsonl", 0, 9)
+    index.extend("a.jsonl", [(entry, place) for entry in reversed(entries)], 99)
+    assert [entry for entry, _ in index.entries()] == entries
+    assert [entry for entry, _ in index.entries(keys[5], keys[7])] == entries[15:21]
 
 
 def test_only_its_owner_can_enter(folder: Path) -> None:
@@ -227,12 +240,14 @@ def test_a_large_value_stays_inline(tmp_path: Path) -> None:
 
 
 class FullDatabase:
-    """A cache whose disk is full, locked, or broken: `get` fails with the code it is given."""
+    """A cache whose disk is full, locked, or broken: every statement fails with the code it is given."""
 
     def __init__(self, code: int) -> None:
         self.code = code
+        self._con = self
+        self.in_transaction = False
 
-    def get(self, key: str, retry: bool) -> bytes:
+    def execute(self, statement: str, values: object = ()) -> None:
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = self.code
         raise error
@@ -241,12 +256,28 @@ class FullDatabase:
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR_WRITE])
 def test_a_full_disk_is_not_taken_for_a_corrupt_index(tmp_path: Path, code: int) -> None:
     index = Index(tmp_path / "index")
-    index._cache = FullDatabase(code)
+    cache, index._cache = index._cache, FullDatabase(code)
     with pytest.raises(LedgerError, match=r"disk is full.*Free some space"):
-        index.find(KEY)
+        index.find([Entry(KEY, 0)])
+    with pytest.raises(LedgerError, match=r"disk is full.*Free some space"):
+        index.extend("a.jsonl", [], 1)
     index._cache = FullDatabase(sqlite3.SQLITE_CORRUPT)
     with pytest.raises(IndexCorruptError):
-        index.find(KEY)
+        index.find([Entry(KEY, 0)])
+    cache.close()
+
+
+def test_a_database_that_is_full_does_not_hang_and_keeps_what_it_had(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    entries = [Entry(f"{number:064x}", 0) for number in range(3000)]
+    index.extend("a.jsonl", [(entries[0], Location("a.jsonl", 0, 9))], 10)
+    (size,) = index._cache._con.execute("PRAGMA page_count").fetchone()
+    index._cache._con.execute(f"PRAGMA max_page_count = {size}")  # SQLite's own way to say: the disk is full
+    with pytest.raises(LedgerError, match=r"full.*the ledger itself is untouched"):
+        index.extend("b.jsonl", [(entry, Location("b.jsonl", 0, 9)) for entry in entries], 10)
+    assert list(index.find(entries)) == entries[:1]
+    assert index.progress(["b.jsonl"])["b.jsonl"] == Progress()
+    index.check(["a.jsonl", "b.jsonl"])
 
 
 def test_a_folder_whose_name_would_be_expanded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
