@@ -7,6 +7,7 @@ passes a Scrubber, because providers repeat the key that they refuse.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 import os
@@ -32,8 +33,8 @@ OVERHEAD_TOKENS_PER_MESSAGE = 32
 
 C = TypeVar("C")
 
-_MIN_SECRET_CHARS = 8  # a shorter one, such as "x" for a local server, is no secret and stands in every text
-_KEY_LIKE = re.compile(r"\b(?:sk|rk|pk|sess|org|proj)-[A-Za-z0-9_*.\-]{6,}|\bBearer\s+\S+")
+_MIN_SECRET_CHARS = 6  # a shorter one, such as "x" for a local server, is no secret and stands in every text
+_KEY_LIKE = re.compile(r"\b(?:sk|rk|pk|sess|org|proj)-[A-Za-z0-9_*.\-]{6,}|\b(?:Bearer|Basic)\s+\S+")
 _SCHEMES = ("http", "https")
 
 
@@ -79,11 +80,18 @@ class Address:
             seen = f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
             raise SpecError(f"base_url is {seen!r}; expected one such as 'http://127.0.0.1:8000/v1', without ? and #")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        passwords = {part for word in (parts.username, parts.password) if word for part in (word, unquote(word))}
-        return cls(url.rstrip("/"), f"{host}{port}{parts.path.rstrip('/')}", tuple(sorted(passwords)))
+        return cls(url.rstrip("/"), f"{host}{port}{parts.path.rstrip('/')}", _secrets(parts.username, parts.password))
 
     def __repr__(self) -> str:
         return f"Address({self.public!r})"
+
+
+def _secrets(user: str | None, password: str | None) -> tuple[str, ...]:
+    """The password of an address in the forms in which it travels: as it stands, decoded, and in a Basic header."""
+    if not password:
+        return ()
+    header = base64.b64encode(f"{unquote(user or '')}:{unquote(password)}".encode()).decode()
+    return password, unquote(password), header
 
 
 def key_from_environment(variable: str, needed_by: str | None) -> str | None:
