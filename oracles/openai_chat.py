@@ -15,7 +15,7 @@ from apl_bench import templates
 from apl_bench.oracles import openai_batches
 from apl_bench.oracles.openai_wire import Wire
 from apl_bench.oracles.remote import Address, FilteredError, max_input_tokens, table_of
-from apl_bench.protocols import BatchOracle
+from apl_bench.protocols import BatchOracle, Task
 from apl_bench.spec import nearest, require
 from apl_bench.types import JSON, Allowance, BatchState, Comparison, Reading, Reply
 from apl_bench.verdicts import read_json, read_text
@@ -64,6 +64,12 @@ class OpenAIChat(BatchOracle):
         self._form = self.reply or ("json" if self.base_url is None else "text")
         self._address = Address.of(DEFAULT_URL if self.base_url is None else self.base_url)
         self._wire = Wire(self._address, self.model, needs_key=self.base_url is None)
+
+    @classmethod
+    def defaults(cls, part: str, task: type[Task]) -> Mapping[str, JSON]:
+        """The task's own question, in the paper's words."""
+        del part
+        return {"template": task.template}
 
     def identity(self) -> Mapping[str, JSON]:
         """Where requests go, whatever the environment says, without a user's name or password."""
