@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from apl_bench.failures import CallError, Remedy
 from apl_bench.oracles.anthropic_wire import Wire, fault_of
-from apl_bench.oracles.batches import Answers, check_token, count_in, custom_id, tables, text_in, token_of
+from apl_bench.oracles.batches import Answers, check_token, count_in, custom_id, objects, tables, text_in, token_of
 from apl_bench.oracles.remote import FilteredError, table_of
 from apl_bench.types import BatchState, Reply
 
@@ -50,8 +50,7 @@ async def find(wire: Wire, token: str) -> str | None:
     found, running, query = None, [], {}
     while True:
         page = await _page(wire, query)
-        rows = page.get("data")
-        batches = [batch for batch in rows if isinstance(batch, dict)] if isinstance(rows, list) else []
+        batches = objects(page.get("data"))
         for batch in batches:
             batch_id = text_in(batch, "id", wire.who)
             if batch.get("processing_status") != "ended":

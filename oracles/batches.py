@@ -78,6 +78,11 @@ def text_in(table: Mapping[str, Any], name: str, who: str) -> str:
     return value
 
 
+def objects(rows: object) -> list[dict[str, Any]]:
+    """The objects of a list; what is none is left out."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
 def count_in(table: object, *names: str) -> int:
     """The sum of these counts, those that are none left out."""
     values = [table.get(name) for name in names] if isinstance(table, Mapping) else []

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from apl_bench.failures import CallError, Remedy
-from apl_bench.oracles.batches import Answers, check_token, count_in, custom_id, tables, text_in
+from apl_bench.oracles.batches import Answers, check_token, count_in, custom_id, objects, tables, text_in
 from apl_bench.oracles.openai_wire import KEY_VARIABLE, POLICY_CODES, Wire
 from apl_bench.oracles.remote import Fault, failure, table_of
 from apl_bench.types import BatchState, Reply
@@ -52,7 +52,7 @@ async def find(wire: Wire, token: str) -> str | None:
     found, query = None, {}
     while True:
         page = await _table(wire, lambda client, query=query: client.batches.with_raw_response.list(limit=100, **query))
-        batches = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+        batches = objects(page.get("data"))
         mine = [batch for batch in batches if _token(batch) == token]
         found = text_in(mine[-1], "id", wire.who) if mine else found
         last = text_in(batches[-1], "id", wire.who) if batches else None
@@ -101,7 +101,7 @@ def _token(batch: Mapping[str, Any]) -> str | None:
 def _reasons(batch: Mapping[str, Any], wire: Wire) -> str:
     errors = batch.get("errors")
     rows = errors.get("data") if isinstance(errors, Mapping) else None
-    said = [str(row.get("message")) for row in rows or () if isinstance(row, Mapping)]
+    said = [str(row.get("message")) for row in objects(rows)]
     return wire.scrub.quote("; ".join(said) or "it does not say why")
 
 
@@ -124,7 +124,7 @@ def _refused(status: object, table: Mapping[str, Any], wire: Wire) -> Reply | st
     error = table.get("error")
     detail = error if isinstance(error, Mapping) else {}
     text = str(detail.get("message") or "no reason given")
-    if detail.get("code") in POLICY_CODES:
+    if str(detail.get("code")) in POLICY_CODES:
         return wire.filtered(wire.scrub.quote(text))
     fault = Fault(status if isinstance(status, int) else None, text)
     return str(failure(fault, wire.who, KEY_VARIABLE, wire.scrub))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +31,7 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 POLICY_CODES = {"content_policy_violation", "content_filter"}
 
 _OUTCOMES = {"length": "truncated", "content_filter": "filtered"}
+_LABELS = {"a", "b", "tie"}
 _BROKEN = {"error", "abort"}  # what some servers say of a reply that they lost midway
 
 T = TypeVar("T")
@@ -95,7 +97,7 @@ class Wire:
             finish_reason=reason,
             response_id=plain(body.get("id"), self.scrub),
             usage=usage,
-            logprobs=tokens,
+            logprobs=tuple(token if _may_be_a_label(token.token) else token._replace(top=()) for token in tokens),
         )
         return bounded(reply, self.who)
 
@@ -105,7 +107,7 @@ class Wire:
         if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
             said = self.scrub.quote(str(body.get("error") or "no choices"))
             raise CallError(f"{self.who} sent a response without a reply: {said}", Remedy.RETRY, usage=usage)
-        if choice.get("finish_reason") in _BROKEN:
+        if str(choice.get("finish_reason")) in _BROKEN:
             raise CallError(f"{self.who} broke off its reply", Remedy.RETRY, usage=usage)
         return choice
 
@@ -123,7 +125,13 @@ def _fault(error: APIStatusError) -> Fault:
     body = error.body if isinstance(error.body, Mapping) else {}
     said = body.get("message")
     text = said if isinstance(said, str) else str(error.body or error.message)
-    return Fault(error.status_code, text, error.code or error.type, error.param, error.response.headers)
+    code, param = (value if isinstance(value, str) else None for value in (error.code or error.type, error.param))
+    return Fault(error.status_code, text, code, param, error.response.headers)
+
+
+def _may_be_a_label(token: str) -> bool:
+    """Where alternatives are worth keeping: all of them, for a long reply, would not fit a line of the ledger."""
+    return "".join(char for char in token if char.isalnum()).lower() in _LABELS
 
 
 def _logprobs(table: object, scrub: Scrubber) -> tuple[TokenLogprob, ...]:
@@ -131,13 +139,13 @@ def _logprobs(table: object, scrub: Scrubber) -> tuple[TokenLogprob, ...]:
     content = table.get("content") if isinstance(table, Mapping) else None
     try:
         return tuple(_token(entry, scrub) for entry in content or ())
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return ()
 
 
 def _token(entry: Mapping[str, Any], scrub: Scrubber) -> TokenLogprob:
     pairs = [(plain(each["token"], scrub), float(each["logprob"])) for each in (entry, *(entry["top_logprobs"] or ()))]
-    named = [(token, logp) for token, logp in pairs if token is not None and logp == logp]  # noqa: PLR0124 - NaN
+    named = [(token, logp) for token, logp in pairs if token is not None and math.isfinite(logp)]
     if len(named) != len(pairs):
         raise ValueError("a token without a text or a number")
     return TokenLogprob(*named[0], tuple(named[1:]))

@@ -232,11 +232,15 @@ def token_usage(usage: object) -> dict[str, int]:
     """The counts that a provider reports, under its own names; a detail is `prompt_tokens_details.cached_tokens`."""
     counts: dict[str, int] = {}
     for name, value in usage.items() if isinstance(usage, Mapping) else ():
-        if type(value) is int and 0 <= value < 2**53:
-            counts[str(name)] = value
-        elif isinstance(value, Mapping):
-            counts |= {f"{name}.{detail}": count for detail, count in token_usage(value).items()}
-    return counts
+        details = value.items() if isinstance(value, Mapping) else ()
+        counts |= {f"{name}.{detail}": count for detail, count in details if _countable(detail, count)}
+        if _countable(name, value):
+            counts[name] = value
+    return {name: count for name, count in counts.items() if name.isascii()}
+
+
+def _countable(name: object, value: object) -> bool:
+    return isinstance(name, str) and type(value) is int and 0 <= value < 2**53
 
 
 def bounded(reply: Reply, who: str) -> Reply:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from apl_bench.checks.oracles import check_oracle
@@ -351,10 +351,15 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@given(json_values, json_values, json_values)
-def test_any_json_is_a_reply_or_a_call_error(body: Any, message: Any, logprobs: Any) -> None:
+tokens = st.lists(st.fixed_dictionaries({"token": json_values, "logprob": json_values, "top_logprobs": json_values}))
+
+
+@given(json_values, json_values, json_values | st.fixed_dictionaries({"content": tokens}), json_values)
+@example({}, {"content": "x"}, {"content": [{"token": "A", "logprob": float("-inf"), "top_logprobs": []}]}, "stop")
+@example({"\ud800": 1, "a": {"b": {"c": 1}, "\u00e9": 2}}, {"content": "x"}, None, ["stop"])
+def test_any_json_is_a_reply_or_a_call_error(body: Any, message: Any, logprobs: Any, reason: Any) -> None:
     asked = OpenAIChat("m", "paper-sentiment-v1")
-    choice = {"message": message, "logprobs": logprobs, "finish_reason": "stop"}
+    choice = {"message": message, "logprobs": logprobs, "finish_reason": reason}
     for table in (body if isinstance(body, dict) else {}, {"choices": [choice], "usage": body}):
         try:
             reply = asked._wire.reply_of(table, False)
@@ -371,6 +376,19 @@ def test_probabilities_come_from_the_verdicts_token() -> None:
             there, back = ask(asked, comparison(), comparison().swap())
             assert asked.read(there) == Reading(Verdict.FIRST, 0.888889)  # 0.8 / (0.8 + 0.1)
             assert asked.read(back) == Reading(Verdict.SECOND, 0.111111)
+
+
+def test_alternatives_are_kept_where_a_label_can_stand_so_that_a_long_reply_fits_the_ledger() -> None:
+    asked = OpenAIChat("m", "paper-sentiment-v1", "text", top_logprobs=20)
+    top = [{"token": f"word{number:04d}", "logprob": -9.75} for number in range(20)]
+    words = [{"token": "x", "logprob": -0.1, "top_logprobs": top}] * 8000
+    letter = {"token": " A", "logprob": -0.5, "top_logprobs": [{"token": " B", "logprob": -1.0}]}
+    body = {"content": "x" * 8000 + "\nPreferred: A"}
+    tail = [{"token": text, "logprob": 0.0, "top_logprobs": top} for text in ("\n", "Preferred", ":")]
+    choice = {"message": body, "finish_reason": "stop", "logprobs": {"content": [*words, *tail, letter]}}
+    reply = asked._wire.reply_of({"choices": [choice]}, True)
+    Record.of(asked.request(comparison()), reply).to_line()
+    assert asked.read(reply) == Reading(Verdict.FIRST, 0.622459)  # 1 / (1 + exp(-0.5))
 
 
 def test_a_server_that_keeps_its_probabilities_to_itself_stops_the_run() -> None:
