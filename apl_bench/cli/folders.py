@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-
-def cache_folder() -> Path:
-    """$APL_BENCH_CACHE_DIR, or ~/.cache/apl-bench."""
-    return Path(os.environ.get("APL_BENCH_CACHE_DIR") or Path.home() / ".cache" / "apl-bench")
+from apl_bench.judgments.places import cache_folder
 
 
 def ledger_folder(given: Path | None) -> Path:

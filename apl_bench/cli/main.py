@@ -22,6 +22,7 @@ COMMANDS = {
     "run": Lazy("apl_bench.cli.run:run", "Run a strategy on a task and show its learning curve."),
     "compare": Lazy("apl_bench.cli.compare:compare_", "Compare strategies over the seeds that were run."),
     "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
+    "ledger": Lazy("apl_bench.cli.ledger:ledger_", "Look into the ledger of judgments, check it, and share it."),
     "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles or presets."),
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
     "annotate": Lazy("apl_bench.cli.annotate:annotate", "Answer what runs ask of people; their agreement."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +24,7 @@ from apl_bench.judgments.index import Entry, Index, IndexCorruptError
 from apl_bench.judgments.places import IndexPlace
 from apl_bench.judgments.record import Record, RecordError
 
+_MOVED_ASIDE = re.compile(r"index\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 _BATCH_ENTRIES, _BATCH_BAD = 50_000, 100
 
 
@@ -106,6 +109,17 @@ class Catalog:
         """Move the index aside and make a new one from the files."""
         self._index.close()
         self._renew(why)
+
+    def start_anew(self) -> None:
+        """Remove the index and what was moved aside of it before, and make a new one from the files."""
+        self._index.close()
+        folder = self._place.folder
+        for old in folder.parent.glob("index*"):
+            if old == folder or _MOVED_ASIDE.fullmatch(old.name):
+                shutil.rmtree(old)
+        self._read_up_to.clear()
+        self._index = Index(folder)
+        self.catch_up()
 
     def _renew(self, why: Exception | str) -> None:
         folder = self._place.folder

@@ -165,7 +165,7 @@ def exclusively(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def beside_writers(folder: Path) -> Iterator[None]:
-    """For a folder that cannot be written: hold off those who can, as far as the folder lets us."""
+    """Hold off those who write, as far as the folder lets us, and make nothing in it."""
     try:
         file = (folder / ".lock").open("r")
     except OSError:

@@ -134,6 +134,11 @@ class Ledger:
             found = self._catalog.look_up_surely(entries)
             return self._catalog.known(list(found))
 
+    def rebuild(self) -> None:
+        """Throw the index away, and those that were moved aside before, and make a new one from the files."""
+        with self._locked("rebuild the index of"):
+            self._catalog.start_anew()
+
     def export(self, path: Path, keys: Sequence[str] | None = None) -> Path:
         """Write a pack, `<path>-<16 hexadecimal digits of its content>.jsonl.zst`, of all records or of some keys in
         all their generations, and return where it is. The same records give the same pack.

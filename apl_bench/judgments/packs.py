@@ -94,7 +94,7 @@ def write_pack(path: Path, folder: Path, known: Known, keys: Sequence[str] | Non
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path.parent / f".{name}-{secrets.token_hex(4)}.tmp") as temporary:
         digest, missing, num_records = hashlib.sha256(), set(keys or ()), 0
-        with temporary.open("xb") as file, _compressed(file) as stream:
+        with _compressed(temporary) as stream:
             for entry, line in _checked_lines(folder, known.locations(keys)):
                 missing.discard(entry.key)
                 num_records += 1
@@ -233,15 +233,17 @@ def _decompressed(source: IO[bytes], path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def _compressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """What is written to it stands in the file, compressed and on the disk, when it is left."""
+def _compressed(path: Path) -> Iterator[IO[bytes]]:
+    """What is written to it stands in a new file, compressed and on the disk, when it is left."""
     import pyarrow as pa
 
-    with pa.PythonFile(file, mode="w") as plain:
-        with pa.CompressedOutputStream(plain, "zstd") as stream:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        with pa.CompressedOutputStream(pa.PythonFile(os.fdopen(os.dup(handle), "wb"), mode="w"), "zstd") as stream:
             yield stream
-        file.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

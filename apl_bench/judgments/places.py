@@ -75,26 +75,34 @@ def network_type(path: Path, mounts: str) -> str | None:
 
 def index_place(ledger: Path, mounts: str, read_only: bool) -> IndexPlace:
     """Where the index of this ledger stands. A private folder holds a copy of the index that is there, if any."""
-    kind = network_type(ledger, mounts)
+    beside = ledger / "index"
     if read_only:
-        return IndexPlace(_private_copy(ledger / "index"), private=True,
-                          notice=f"the ledger {ledger} cannot be written; it is read with an index of this process "
-                          "alone, and nothing can be recorded in it")  # fmt: skip
+        return private_place(beside, f"the ledger {ledger} cannot be written; it is read with an index of this process "
+                             "alone, and nothing can be recorded in it")  # fmt: skip
+    if _is_of_another_user(beside):
+        return private_place(beside, f"the index of the ledger {ledger} belongs to another user; this process makes "
+                             "one of its own")  # fmt: skip
+    kind = network_type(ledger, mounts)
     if kind is None:
-        return IndexPlace(ledger / "index")
+        return IndexPlace(beside)
     shared = cache_folder()
     if network_type(shared, mounts):
-        return IndexPlace(_private_copy(ledger / "index"), private=True,
-                          notice=f"the ledger {ledger} is on a network file system ({kind}), and so is {shared}; the "
-                          "index is made anew by each process. Set APL_BENCH_CACHE_DIR to a folder of this machine to "
-                          "keep it")  # fmt: skip
-    name = hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:16]
-    folder = shared / "indexes" / name / "index"
+        return private_place(beside, f"the ledger {ledger} is on a network file system ({kind}), and so is {shared}; "
+                             "each process makes an index of its own. Set APL_BENCH_CACHE_DIR to a folder of this "
+                             "machine to keep one")  # fmt: skip
+    folder = shared / "indexes" / hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:16] / "index"
     return IndexPlace(folder, notice=f"the ledger {ledger} is on a network file system ({kind}); its index is kept on "
                       f"this machine, in {folder}")  # fmt: skip
 
 
-def _private_copy(index: Path) -> Path:
+def _is_of_another_user(folder: Path) -> bool:
+    try:
+        return folder.lstat().st_uid != os.geteuid()
+    except OSError:
+        return False
+
+
+def private_place(index: Path, notice: str | None = None) -> IndexPlace:
     """A new folder for an index that nobody else can enter, with a copy of the database of `index` where it is one.
 
     A copy may be of two moments and not fit together: as every index, it is looked at before it is believed.
@@ -104,7 +112,7 @@ def _private_copy(index: Path) -> Path:
     for name in ("cache.db", "cache.db-wal"):
         with suppress(OSError):
             _copy_plain_file(index / name, folder / name)
-    return folder
+    return IndexPlace(folder, private=True, notice=notice)
 
 
 def _copy_plain_file(source: Path, target: Path) -> None:
