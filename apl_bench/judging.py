@@ -172,6 +172,12 @@ class Judging:
         self._unrecorded: dict[str, Record] = {}  # what OFF was told, for as long as this object lives
         self.reasked: list[Reasked] = []
 
+    @property
+    def source(self) -> Wrapped:
+        """The oracle with all that stands around it, the two orders of `both` included: by it a verdict's `records`
+        are read."""
+        return self._source
+
     def judge(self, pairs: Sequence[Pair]) -> list[Judged]:
         """One verdict for each pair, in order; equal comparisons are asked once, identical completions never.
 

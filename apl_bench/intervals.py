@@ -1,0 +1,112 @@
+"""Exact intervals for shares, and the exact test against one half: pure functions on counts.
+
+Clopper and Pearson's interval (1934) is the set of shares that the exact binomial test does not reject. It covers the
+true share at least 95 % of the time at every count, also at none of n and all of n, where judges often are; the price
+is that it is a little wide. Where several answers belong to one prompt the count is made smaller by the design effect
+first (Korn and Graubard 1998), since answers that hang together say less than as many that do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from apl_bench.annotation.agreement import Measure
+
+TAIL = 0.025
+_TINY = 1e-300
+_MAX_TERMS = 100_000
+NOTHING = Measure(math.nan, math.nan, math.nan, 0)
+
+
+def exact_share(num_hits: int, num_items: int) -> Measure:
+    """The share of independent items, with the interval of Clopper and Pearson; NaN without items."""
+    if not 0 <= num_hits <= num_items:
+        raise ValueError(f"{num_hits} of {num_items} is no share; expected a count from 0 to the number of items")
+    return _measure(num_hits, num_items, num_items)
+
+
+def clustered_share(hits: Sequence[bool], clusters: Sequence[Hashable]) -> Measure:
+    """The share of items that hit, where items of one cluster hang together; `clusters[i]` is that of item i.
+
+    Clopper and Pearson's interval for the effective number of items: as many as there are, divided by the design effect
+    (variance of the share by clusters over that of independent items), which is never taken to be below 1. With one
+    item in each cluster it is `exact_share`. Where none or all hit there is no variance to see, and none is assumed.
+    """
+    return _measure(sum(hits), len(hits), len(hits) / design_effect(hits, clusters))
+
+
+def design_effect(hits: Sequence[bool], clusters: Sequence[Hashable]) -> float:
+    """How many times the variance of independent items the share has, at least 1, at most the number of items."""
+    num_items, num_hits = len(hits), sum(hits)
+    if num_hits in (0, num_items):
+        return 1.0
+    share = num_hits / num_items
+    sums: defaultdict[Hashable, float] = defaultdict(float)
+    for hit, cluster in zip(hits, clusters, strict=True):
+        sums[cluster] += hit - share
+    if len(sums) == 1:
+        return float(num_items)
+    variance = len(sums) / (len(sums) - 1) * math.fsum(value**2 for value in sums.values()) / num_items**2
+    independent = share * (1 - share) / (num_items - 1)
+    return min(max(1.0, variance / independent), float(num_items))
+
+
+def sign_test(num_hits: int, num_items: int) -> float:
+    """Two-sided p-value of `num_hits` among independent items that hit with probability 1/2, exact; 1 for no items."""
+    more = max(num_hits, num_items - num_hits)
+    if 2 * more == num_items:
+        return 1.0
+    return min(1.0, 2 * incomplete_beta(0.5, more, num_items - more + 1))  # P(X >= more), by either tail
+
+
+def incomplete_beta(x: float, a: float, b: float) -> float:
+    """I_x(a, b), the regularised incomplete beta function, for a, b > 0 and 0 <= x <= 1.
+
+    Lentz's method on the continued fraction of DLMF 8.17.22, on the side of the mean where it converges fast.
+    """
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1.0 - incomplete_beta(1 - x, b, a)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(log_front) / (a * _fraction(x, a, b))
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    """1 + d_1 / (1 + d_2 / (1 + ...)) of DLMF 8.17.22."""
+    value = numerator = 1.0
+    denominator = 0.0
+    for n in range(1, _MAX_TERMS):
+        m = n // 2
+        if n % 2:
+            d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        denominator = 1 / (1 + d * denominator or _TINY)
+        numerator = 1 + d / numerator or _TINY
+        value *= numerator * denominator
+        if abs(numerator * denominator - 1) < 1e-15:
+            return value
+    raise ArithmeticError(f"the incomplete beta function did not converge at x = {x}, a = {a}, b = {b}")
+
+
+def _measure(num_hits: int, num_items: int, num_effective: float) -> Measure:
+    """The share with the interval of so many independent items, which need be no whole number."""
+    if num_items == 0:
+        return NOTHING
+    share = num_hits / num_items
+    hits = share * num_effective
+    misses = num_effective - hits
+    low = 0.0 if num_hits == 0 else _quantile(TAIL, hits, misses + 1)
+    high = 1.0 if num_hits == num_items else _quantile(1 - TAIL, hits + 1, misses)
+    return Measure(share, low, high, num_items)
+
+
+def _quantile(probability: float, a: float, b: float) -> float:
+    """Where I_x(a, b) is `probability`, by halving down to what a float can tell apart near it."""
+    low, high = 0.0, 1.0
+    while (middle := (low + high) / 2) not in (low, high) and high - low > 1e-13:
+        low, high = (middle, high) if incomplete_beta(middle, a, b) < probability else (low, middle)
+    return (low + high) / 2
