@@ -16,7 +16,7 @@ import rfc8785
 from apl_bench.annotation.items import VERDICTS, Answer, Item, item_id, majority
 from apl_bench.annotation.queue import Queue, checked_name
 from apl_bench.failures import AwaitingLabels
-from apl_bench.protocols import DeferredOracle
+from apl_bench.protocols import DeferredOracle, Task
 from apl_bench.randomness import unit_interval
 from apl_bench.spec import nearest, require
 from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
@@ -57,6 +57,13 @@ class Human(DeferredOracle):
         self._question = TEMPLATES[template]
         self._template = template
         self._repeats, self._swaps, self._votes = float(repeats), float(swaps), votes
+
+    @classmethod
+    def defaults(cls, part: str, task: type[Task]) -> Mapping[str, JSON]:
+        """The question for people that belongs to the task's template."""
+        del part
+        kind = "sentiment" if "sentiment" in task.template else "summary" if "summary" in task.template else "general"
+        return {"template": f"people-{kind}-v1"}
 
     def identity(self) -> Mapping[str, JSON]:
         """The question, how many people answer it, and how they are checked."""
@@ -149,6 +156,8 @@ def _verdicts(raw: str) -> list[str]:
     """The votes in a reply; none where it is not one that `_reply` writes."""
     try:
         table: Any = json.loads(raw)
+        if rfc8785.dumps(table).decode() != raw:  # a name that stands twice has no one meaning
+            return []
     except (ValueError, RecursionError):
         return []
     votes = table.get("votes") if isinstance(table, dict) and table.keys() == {"votes"} else [table]

@@ -58,9 +58,9 @@ def from_records(text: str) -> Iterator[Label]:
             continue
         metadata = record.get("metadata")
         sha256 = metadata.get("sha256") if isinstance(metadata, dict) else None
-        texts = [record["fields"].get(name) for name in _TEXTS]
+        shown = tuple(record["fields"].get(name) for name in _TEXTS)
         for value, user in _given(place, record.get("responses")):
-            yield Label(place, record.get("id"), sha256, *texts, value, f"argilla-{user}", None, None)
+            yield Label(place, record.get("id"), sha256, shown, value, f"argilla-{user}", None, None)
 
 
 def _given(place: str, responses: Any) -> Iterator[tuple[Any, str]]:

@@ -15,8 +15,9 @@ from typing import Any
 from apl_bench.annotation import argilla, label_studio
 from apl_bench.annotation.items import VERDICTS, Answer, Item
 from apl_bench.annotation.labels import Label, expect
-from apl_bench.annotation.queue import Queue, utc
+from apl_bench.annotation.queue import ORDER_SALT, Queue, utc
 from apl_bench.annotation.store import MAX_LINE_BYTES, NAME, is_time
+from apl_bench.randomness import unit_interval
 from apl_bench.types import SpecError
 
 SCHEMA = "apl-annotate/1"
@@ -45,12 +46,17 @@ def read_text(path: Path) -> str:
         raise SpecError(f"{path} is not UTF-8 text: {error}") from None
 
 
+def shuffled(items: Sequence[Item]) -> list[Item]:
+    """The items in an order of their own, in which a check does not stand beside its original."""
+    return sorted(items, key=lambda item: unit_interval(ORDER_SALT, "export", item.id))
+
+
 def to_jsonl(items: Sequence[Item], answers: Sequence[Answer]) -> str:
     """A line for each answer, and one with null in its place for each item that has none; ASCII, newline at the end."""
-    by_item: dict[str, list[Answer]] = {}
+    by_item: dict[str, list[Answer | None]] = {}
     for answer in answers:
         by_item.setdefault(answer.item, []).append(answer)
-    lines = [_line(item, answer) for item in items for answer in by_item.get(item.id, [None])]  # type: ignore[list-item]
+    lines = [_line(item, answer) for item in items for answer in by_item.get(item.id, [None])]
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
@@ -70,7 +76,9 @@ def from_jsonl(text: str) -> Iterator[Label]:
             expect(table.keys() == set(_FIELDS), place, f"the fields {', '.join(_FIELDS)}")
             expect(table["schema"] == SCHEMA, place, f"schema {SCHEMA!r}")
             if table["verdict"] is not None:
-                yield Label(place, *(table[name] for name in _FIELDS[1:]))
+                shown = tuple(table[name] for name in ("question", "prompt", "first", "second"))
+                yield Label(place, table["item"], table["sha256"], shown,
+                            *(table[name] for name in ("verdict", "annotator", "started", "submitted")))  # fmt: skip
 
 
 def _object(line: str, place: str) -> dict[str, Any]:
@@ -129,9 +137,8 @@ def _answer(label: Label, item: Item | None, annotator: str | None, now: str) ->
     if item is None:
         raise SpecError(f"{place}: no item {str(label.item)[:80]!r} in the queue; was the file made from another one?")
     shown = (item.question, item.prompt, item.first, item.second)
-    given = (label.question, label.prompt, label.first, label.second)
-    expect(label.sha256 == item.digest and given == shown, place, "the texts that the queue has for this item: these "
-           "are others, or were changed")  # fmt: skip
+    same = label.sha256 == item.digest and label.shown == shown
+    expect(same, place, "the texts that the queue has for this item: these are others, or were changed")
     expect(label.verdict in tuple(VERDICTS), place, f"a verdict of {', '.join(VERDICTS)}, not {label.verdict!r}")
     who = annotator if label.annotator is None else label.annotator
     expect(who is not None, place, "who answered; give --annotator")

@@ -134,6 +134,10 @@ class State:
         """The items that still want a label."""
         return [item for item in self.labels() if not self.deciding(item)]
 
+    def open_items(self) -> list[Item]:
+        """The items that still want a label, each with its hidden checks."""
+        return [one for item in self.undecided() for one in (item, *self.checks.get(item.id, []))]
+
     def annotators(self) -> list[str]:
         """Everybody who has answered."""
         return sorted({answer.annotator for answers in self.answers.values() for answer in answers})

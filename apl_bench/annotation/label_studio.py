@@ -93,10 +93,11 @@ def from_tasks(text: str) -> Iterator[Label]:
 
 
 def _label(place: str, data: Mapping[str, Any], annotation: Mapping[str, Any]) -> Label:
-    texts = [data.get(name) for name in ("item", "sha256", *_TEXTS)]
+    shown = tuple(data.get(name) for name in _TEXTS)
     started, submitted = _times(place, annotation)
     who = _annotator(place, annotation.get("completed_by"))
-    return Label(place, *texts, _verdict(place, annotation), who, started, submitted)
+    verdict = _verdict(place, annotation)
+    return Label(place, data.get("item"), data.get("sha256"), shown, verdict, who, started, submitted)
 
 
 def _verdict(place: str, annotation: Mapping[str, Any]) -> str:
@@ -108,6 +109,7 @@ def _verdict(place: str, annotation: Mapping[str, Any]) -> str:
     for result in results if isinstance(results, list) else []:
         value = result.get("value") if isinstance(result, dict) else None
         expect(isinstance(value, dict), place, "results with a value")
+        assert isinstance(value, dict)
         if result.get("type") == "pairwise" and result.get("from_name") == CONTROL:
             found += [verdict for verdict, side in _SIDES.items() if value.get("selected") == side]
         elif result.get("type") == "choices" and result.get("from_name") == TIE_CONTROL:
@@ -137,8 +139,7 @@ def _times(place: str, annotation: Mapping[str, Any]) -> tuple[str | None, str |
     try:
         moment = datetime.fromisoformat(created)
         submitted = utc(moment.timestamp())
-        is_number = isinstance(lead, int | float) and not isinstance(lead, bool)
-        started = utc((moment - timedelta(seconds=lead)).timestamp()) if is_number else None
+        started = None if lead is None else utc((moment - timedelta(seconds=lead)).timestamp())
     except (TypeError, ValueError, OverflowError):
         raise SpecError(f"{place}: expected created_at as ISO 8601 and lead_time in seconds, not "
                         f"{str(created)[:80]!r} and {str(lead)[:80]!r}") from None  # fmt: skip

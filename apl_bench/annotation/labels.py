@@ -11,15 +11,15 @@ from apl_bench.types import SpecError
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Fields of any type, as they stood in the file; `place` says where, for the one who has to mend it."""
+    """Fields of any type, as they stood in the file; `place` says where, for the one who has to mend it.
+
+    `shown` has question, prompt, first and second.
+    """
 
     place: str
     item: Any
     sha256: Any
-    question: Any
-    prompt: Any
-    first: Any
-    second: Any
+    shown: tuple[Any, ...]
     verdict: Any
     annotator: Any
     started: Any
@@ -35,7 +35,8 @@ def expect(condition: object, place: str, expected: str) -> None:
 def json_list(text: str, what: str) -> list[Any]:
     """The list that a JSON text holds, or JSON lines of its items. Raises SpecError."""
     try:
-        value = json.loads(text) if text.lstrip()[:1] == "[" else [json.loads(line) for line in text.splitlines()]
+        if text.lstrip()[:1] == "[":
+            return list(json.loads(text))
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError) as error:
         raise SpecError(f"the file is not {what}: {error}") from None
-    return list(value)

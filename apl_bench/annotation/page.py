@@ -56,7 +56,7 @@ class View:
     num_answered: int
     num_total: int
     item: str = ""
-    question: str = ""
+    question: tuple[Piece, ...] = ()
     prompt: tuple[Piece, ...] = ()
     first: tuple[Piece, ...] = ()
     second: tuple[Piece, ...] = ()
@@ -85,9 +85,10 @@ class Desk:
             if item:
                 self.done_shown.clear()
                 self._started.setdefault(item.id, utc(self._queue.now()))
-                prompt, first, second = (tuple(pieces(text)) for text in (item.prompt, item.first, item.second))
+                texts = (item.question, item.prompt, item.first, item.second)
+                question, prompt, first, second = (tuple(pieces(text)) for text in texts)
                 return View(self.secret, notice, progress.num_answered, total,
-                            item.id, item.question, prompt, first, second)  # fmt: skip
+                            item.id, question, prompt, first, second)  # fmt: skip
             if offer.num_elsewhere:
                 heading, remark = "Nothing for you right now", "Others are answering the last ones."
             else:

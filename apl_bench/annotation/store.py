@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,19 +42,33 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def append(path: Path, events: Sequence[Mapping[str, object]]) -> None:
-    """Add lines and wait until they are on the disk; call it with the lock held. Raises OSError."""
+    """Add lines and wait until they are on the disk; call it with the lock held.
+
+    Raises OSError, and then none of them is in the file, as far as the disk still lets go of them.
+    """
     data = b"".join(json.dumps(event, separators=(",", ":")).encode() + b"\n" for event in events)
     is_new = not path.exists()
-    with path.open("ab+") as file:
-        if file.tell() > 0:
+    with path.open("ab+", buffering=0) as file:
+        size = file.tell()
+        if size > 0:
             file.seek(-1, os.SEEK_END)
             # A writer that was killed left a torn line: close it, or this one would be glued to it and lost.
             data = data if file.read(1) == b"\n" else b"\n" + data
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            _write(file.fileno(), data)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), size)
+            raise
     if is_new:
         _sync_folder(path.parent)
+
+
+def _write(handle: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+    os.fsync(handle)
 
 
 def _sync_folder(folder: Path) -> None:

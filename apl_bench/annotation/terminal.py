@@ -51,7 +51,7 @@ class Session:
         """Rich is given Text objects alone, in which nothing is markup."""
         self.console.print()
         self.console.print(Text(progress, style="dim"))
-        self.console.print(Text(item.question, style="bold"))
+        self.console.print(_styled(item.question, "bold"))
         for name, text in (("prompt", item.prompt), ("A", item.first), ("B", item.second)):
             self.console.print(Panel(_styled(text), title=Text(name), title_align="left"))
         self.console.print(Text(KEYS))
@@ -84,8 +84,8 @@ class Session:
         self.console.print(Text(sentence, style="italic"))
 
 
-def _styled(text: str) -> Text:
-    shown = Text()
+def _styled(text: str, style: str = "") -> Text:
+    shown = Text(style=style)
     for piece in pieces(text):
         shown.append(piece.text.expandtabs(4), style="reverse" if piece.is_mark else "")
     return shown

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 PATIENCE_S = 3
 GO_ON = "The run goes on with the command that began it."
 _annotator = click.option("--annotator", help="A name of your choice; it is recorded.  [default: your login]")
-_second_opinions = click.option("--second-opinions", is_flag=True,
-                                help="Show what others have decided too: it changes no label, and measures agreement")  # fmt: skip
+_second_opinions = click.option(
+    "--second-opinions", is_flag=True, help="Show what others have decided too: it changes no label; for agreement."
+)
 
 
 @click.group()
@@ -130,12 +131,12 @@ FORMATS = ("jsonl", "label-studio", "argilla")
 @click.option("--config", type=click.Path(path_type=Path), help="Write Label Studio's labelling configuration here.")
 def export_(queue: str, file: Path, form: str, answers: bool, config: Path | None) -> None:
     """Write what QUEUE wants answered to FILE, for people elsewhere; `import` takes it back."""
-    from apl_bench.annotation.exchange import WRITERS
+    from apl_bench.annotation.exchange import WRITERS, shuffled
     from apl_bench.annotation.label_studio import labelling_config
 
     opened, _ = _open(queue, None)
     state = opened.refresh()
-    items = list(state.items.values()) if answers else state.undecided()
+    items = shuffled(list(state.items.values()) if answers else state.open_items())
     given = [answer for item in items for answer in state.answers[item.id]] if answers else []
     for path in (file, config):
         if path and path.exists():
@@ -186,9 +187,17 @@ def status(queue: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def agreement(queue: str, as_json: bool) -> None:
     """How far annotators of QUEUE agree: with each other (kappa, alpha) and with themselves (repeats, swaps)."""
-    from apl_bench.annotation.report import report, to_json, to_text
+    from apl_bench.annotation.report import report, rows, to_json
+    from apl_bench.cli.console import table
 
     opened, _ = _open(queue, None)
     found = report(opened.refresh())
-    click.echo(to_json(found) if as_json else to_text(found))
+    if as_json:
+        click.echo(to_json(found))
+    else:
+        verdicts = [[one.name, *one.verdicts.values(), one.seconds or ""] for one in found.annotators]
+        click.echo(table(["annotator", "A", "B", "tie", "skip", "seconds"], verdicts))
+        click.echo()
+        click.echo(table(["measure", "of", "value", "low", "high", "items"], rows(found)))
+        click.echo("low, high: 95 % interval. seconds: median of an answer. Skips count in no agreement.")
     _tell(opened)
