@@ -10,10 +10,10 @@ import warnings
 import torch
 
 from apl_bench.engine.memory import keep_freed_memory
-from benchmarks import overhead, sampling, shapes, startup, training
+from benchmarks import asking, overhead, sampling, shapes, startup, training
 from benchmarks.timing import interleave, report
 
-SUITES = ("overhead", "sampling", "training", "startup")
+SUITES = ("overhead", "sampling", "training", "asking", "startup")
 
 
 def main() -> None:
@@ -45,6 +45,8 @@ def main() -> None:
     if "training" in options.suites:
         title = f"\nA DPO epoch of {shape.num_pairs} pairs, mini-batches of {shape.batch_size} ({shape.name})"
         print(report(title, interleave(training.contenders(shape), options.repeats)), flush=True)
+    if "asking" in options.suites:
+        print(asking.measure(), flush=True)
     if "startup" in options.suites:
         print(report("\nStarting up", interleave(startup.contenders(), options.repeats)), flush=True)
 

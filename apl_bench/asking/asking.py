@@ -14,7 +14,7 @@ from apl_bench.asking.budget import Caps, Meter
 from apl_bench.asking.dispatch import Dispatcher, Patience
 from apl_bench.asking.prices import Price, price_of
 from apl_bench.asking.questions import Question
-from apl_bench.failures import OracleError
+from apl_bench.failures import AwaitingLabels, OracleError
 from apl_bench.judgments.record import Record
 from apl_bench.protocols import BatchOracle, DeferredOracle, Oracle, RemoteOracle
 from apl_bench.types import SpecError
@@ -74,8 +74,7 @@ class Asking:
             for group in groups:
                 yield [Record.of(questions[place].request, reply) for place, reply in group]
         elif isinstance(oracle, DeferredOracle):
-            for place, reply in oracle.answers([question.comparison for question in questions]):
-                yield [Record.of(questions[place].request, reply)]
+            yield from _as_they_come(oracle, questions)
         else:
             for start in range(0, len(questions), CHUNK):
                 yield from _in_order(oracle, questions[start : start + CHUNK])
@@ -92,6 +91,24 @@ class Asking:
     def _price(self, questions: Sequence[Question]) -> Price | None:
         request = questions[0].request
         return self.terms.price or price_of(str(request.get("provider")), str(request.get("model")))
+
+
+def _as_they_come(oracle: DeferredOracle, questions: Sequence[Question]) -> Iterator[list[Record]]:
+    """The records of what has been answered, also before the oracle says that it waits for more."""
+    answers = oracle.answers([question.comparison for question in questions])
+    waiting: Exception | None = None
+    while not waiting:
+        records: list[Record] = []
+        try:
+            for place, reply in islice(answers, CHUNK):
+                records.append(Record.of(questions[place].request, reply))
+        except AwaitingLabels as error:
+            waiting = error
+        if records:
+            yield records
+        elif not waiting:
+            return
+    raise waiting
 
 
 def _in_order(oracle: Oracle, questions: Sequence[Question]) -> Iterator[list[Record]]:

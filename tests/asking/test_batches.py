@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import pytest
 
@@ -100,7 +100,7 @@ def collect(oracle: Batching, folder: Path, num: int, waiting: Waiting = NOW, ca
 
 def check(records: Sequence[Record], num: int) -> None:
     """A right reply to each, once."""
-    texts = {tuple(record.request["texts"]): record.reply.raw for record in records}  # type: ignore[arg-type]
+    texts = {tuple(cast("list[str]", record.request["texts"])): record.reply.raw for record in records}
     assert len(texts) == len(records) == num
     assert all(raw == ("A" if len(first) > len(second) else "B") for (_, first, second), raw in texts.items())
 
@@ -148,7 +148,6 @@ def test_the_note_goes_only_after_its_replies_were_taken(tmp_path: Path) -> None
         groups = asking.records(oracle, questions(oracle, 5), batch=True)
         next(groups)
         assert len(list(tmp_path.iterdir())) == 1, "a kill now must find it again"
-        groups.close()
 
 
 def test_what_failed_inside_a_batch_is_sent_again_and_the_rest_is_not(tmp_path: Path) -> None:
