@@ -245,6 +245,14 @@ ORACLES: Registry[Oracle] = Registry(
             "apl_bench.oracles.anthropic_messages:AnthropicMessages",
             "messages of Anthropic's models, batches too; costs money",
         ),
+        "lexicon": Builtin(
+            "apl_bench.oracles.lexicon:Lexicon",
+            "VADER's word list, less repetition and length; English; local and deterministic",
+        ),
+        "simulated": Builtin(
+            "apl_bench.oracles.simulated:Simulated",
+            "Bradley-Terry on a known reward, with noise, ties and position bias: ground truth",
+        ),
     },
 )
 
