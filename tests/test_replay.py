@@ -98,4 +98,4 @@ def test_an_edited_row_is_found_by_file_line_and_field(copy: Path, field: str) -
     row = next(row for row in rows if row["kind"] == "comparison")
     row[field] = {"verdict": "tie", "swapped": not row["swapped"], "keys": ["0" * 64]}[field]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert any(f"0008.jsonl:2 {field}:" in line for line in replay(Run(copy)).differences)
+    assert any(f"0008.jsonl:2 {field}" in line for line in replay(Run(copy)).differences)
