@@ -426,6 +426,13 @@ def test_many_calls_run_at_once_and_in_one_loop_after_another() -> None:
         assert set(server.answered().values()) == {2}
 
 
+def test_a_loop_that_ended_without_a_word_leaves_nothing_behind() -> None:
+    with FakeProvider() as server:
+        asked = oracle(server)
+        for _ in range(3):
+            assert asked.read(asyncio.run(asked.call(comparison()))).verdict is Verdict.FIRST
+
+
 @given(st.text(), st.text())
 def test_the_allowance_is_no_less_than_the_bytes_that_are_sent(first: str, second: str) -> None:
     asked = OpenAIChat("m", "paper-sentiment-v1", "json")
