@@ -24,7 +24,8 @@ from apl_bench.judgments.record import MAX_LINE_BYTES, Record
 
 SENTINEL_KEY = "@index"
 SENTINEL = b"apl-bench-index/2 location"
-SETTINGS = {"eviction_policy": "none", "size_limit": 2**62, "cull_limit": 0, "statistics": 0}
+# No memory map: a database that is cut short while it is mapped would kill its readers.
+SETTINGS = {"eviction_policy": "none", "size_limit": 2**62, "cull_limit": 0, "statistics": 0, "sqlite_mmap_size": 0}
 
 _ENTRY = re.compile(r"([0-9a-f]{64})(?:\.([0-9]{7}))?")
 _LOCATION = re.compile(rb"([0-9]{1,18}) ([0-9]{1,9}) ([\x20-\x7e]+)")
