@@ -11,13 +11,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from apl_bench.asking.asking import Asking
 from apl_bench.asking.questions import Question
 from apl_bench.judgments.keys import request_key
-from apl_bench.judgments.nearest import Nearest, nearest_record
+from apl_bench.judgments.nearest import Nearest
 from apl_bench.judgments.record import Record
 from apl_bench.oracles.wrappers import BothOrders
 from apl_bench.protocols import Oracle
@@ -28,7 +27,6 @@ from apl_bench.wrapping import Wrapped
 
 ORDER_SALT = "presentation-order/1"
 AUDIT_SALT, AUDIT_SHARE = "audit/1", 0.05
-_MAX_COMPARED = 20_000
 
 
 class Mode(Enum):
@@ -62,9 +60,9 @@ class WritableJudgments(Judgments, Protocol):
 
 @runtime_checkable
 class SearchableJudgments(Judgments, Protocol):
-    """Records that can be gone through, to find the one nearest to what is missing."""
+    """Records that know which of them is nearest to what is missing."""
 
-    def records(self) -> Iterator[Record]: ...
+    def nearest(self, request: Mapping[str, JSON]) -> Nearest | None: ...
 
 
 class MissingJudgment(Exception):  # noqa: N818 - its name is part of the interface: exit code 4
@@ -223,7 +221,10 @@ class Judging:
         if not missing:
             return dict(known)
         if self._manner.mode is Mode.REPLAY:
-            raise MissingJudgment(missing[0].request, len(missing), self._nearest(missing[0].request))
+            closest = (
+                self._ledger.nearest(missing[0].request) if isinstance(self._ledger, SearchableJudgments) else None
+            )
+            raise MissingJudgment(missing[0].request, len(missing), closest)
         for group in self._asking.records(self._source.oracle, missing, self._manner.batch):
             self._keep([replace(record, generation=generation) for record in group])
         keys = [question.key for question in missing]
@@ -253,11 +254,6 @@ class Judging:
         p_first = None if reading.p_first is None else 1 - reading.p_first if swapped else reading.p_first
         verdict = reading.verdict.unswap(swapped)
         return Judged(comparison.pair, verdict, p_first, swapped, tuple(keys), tuple(behind))
-
-    def _nearest(self, request: Mapping[str, JSON]) -> Nearest | None:
-        if not isinstance(self._ledger, SearchableJudgments):
-            return None
-        return nearest_record(request, islice(self._ledger.records(), _MAX_COMPARED))
 
 
 def preference(pair: Pair, verdict: Verdict, step: int) -> Preference | None:

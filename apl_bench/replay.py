@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from apl_bench.judging import Judging, Manner, Mode
+from apl_bench.judgments.nearest import Nearest, nearest_record
 from apl_bench.judgments.record import Record
 from apl_bench.records import Run, completion_of, judged_row, label_pairs
 from apl_bench.spec import PluginSpec
 from apl_bench.summary import summarise
-from apl_bench.types import Pair, Prompt
+from apl_bench.types import JSON, Pair, Prompt
 from apl_bench.wrapping import create_oracle
 
 
@@ -34,9 +35,9 @@ class Slice:
         del generation
         return {key: self._records[key] for key in keys if key in self._records}
 
-    def records(self) -> Iterator[Record]:
-        """All of them, to find the one nearest to what is missing."""
-        yield from self._records.values()
+    def nearest(self, request: Mapping[str, JSON]) -> Nearest | None:
+        """The one nearest to what is missing."""
+        return nearest_record(request, self._records.values())
 
 
 def replay(run: Run) -> Replay:
