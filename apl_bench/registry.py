@@ -245,6 +245,10 @@ ORACLES: Registry[Oracle] = Registry(
             "apl_bench.oracles.anthropic_messages:AnthropicMessages",
             "messages of Anthropic's models, batches too; costs money",
         ),
+        "hf": Builtin(
+            "apl_bench.oracles.huggingface:HuggingFace",
+            "a sequence classifier or reward model of transformers, from a folder or the hub; local",
+        ),
         "lexicon": Builtin(
             "apl_bench.oracles.lexicon:Lexicon",
             "VADER's word list, less repetition and length; English; local and deterministic",

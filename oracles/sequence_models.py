@@ -1,0 +1,278 @@
+"""Sequence-classification checkpoints, from a folder or the hub: loaded, checksummed, and run on one text at a time.
+
+safetensors only, a pinned commit, and no remote code. torch and transformers are imported where they are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rfc8785
+
+from apl_bench.spec import nearest, require
+from apl_bench.types import SpecError
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+DTYPES = ("float32", "bfloat16", "float16")
+
+_UNSTATED_LENGTH = 10**9  # tokenizers without a limit state 10**30
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_SAVED_BY = frozenset({"dtype", "torch_dtype", "transformers_version"})  # of a config, without effect on a score
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a model comes from, and how it is held: `revision` is None for a folder, a full commit for a hub id.
+
+    Raises SpecError for what cannot be, before anything is loaded.
+    """
+
+    model: str
+    revision: str | None
+    dtype: str
+    device: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise nearest(str(self.dtype), "dtype", DTYPES)
+        require(bool(DEVICE.fullmatch(str(self.device))), "device", self.device, "auto, cpu, cuda, or cuda:NUMBER")
+        if self.is_folder:
+            require(self.revision is None, "revision", self.revision, f"none, because {self.model!r} is a folder")
+            return
+        if not HUB_ID.fullmatch(str(self.model)):
+            raise SpecError(f"model is {self.model!r}, where there is no folder; expected a folder that holds a "
+                            "sequence-classification checkpoint, or a hub id such as owner/name")  # fmt: skip
+        if not COMMIT.fullmatch(self.revision or ""):
+            raise SpecError(f"revision is {self.revision!r}; a model from the hub ({self.model!r}) needs the 40-digit "
+                            "commit that its page shows, because a branch can change")  # fmt: skip
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the model is a folder that is there."""
+        return bool(self.model) and Path(self.model).expanduser().is_dir()
+
+    @property
+    def source(self) -> str:
+        """What the loaders of transformers take."""
+        return str(Path(self.model).expanduser()) if self.is_folder else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Checksums:
+    """sha256, hex: of the weights as they are held (with dtype), the tokenizer with its chat template, the config."""
+
+    weights: str
+    tokenizer: str
+    config: str
+
+    @property
+    def whole(self) -> str:
+        """One for the three."""
+        return hashlib.sha256(" ".join((self.weights, self.tokenizer, self.config)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SequenceModel:
+    """A loaded model with its tokenizer, its labels in order of its outputs, and what it takes at most in tokens."""
+
+    model: Any
+    tokenizer: Any
+    labels: tuple[str, ...]
+    max_length: int | None
+    checksums: Checksums
+
+    @property
+    def architecture(self) -> str:
+        """The class of the model."""
+        return type(self.model).__name__
+
+    @property
+    def one_of_many(self) -> bool:
+        """Whether the outputs are the logits of labels of which exactly one is right, rather than of one each."""
+        return getattr(self.model.config, "problem_type", None) != "multi_label_classification"
+
+    @property
+    def pads(self) -> bool:
+        """Whether the model takes several texts at once: decoders look for the token that pads."""
+        return self.model.config.get_text_config().pad_token_id is not None
+
+    def special_tokens(self) -> list[str]:
+        """Texts that the tokenizer reads as control tokens, longest first."""
+        added = [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return sorted({*self.tokenizer.all_special_tokens, *added}, key=lambda token: (-len(token), token))
+
+    def logits(self, sequences: Sequence[tuple[int, ...]], batch_size: int) -> list[np.ndarray]:
+        """The model's outputs for each sequence of tokens, each of shape (num_labels,), float64.
+
+        Every pass has `batch_size` rows of one length, the last row again where there are fewer: kernels and their
+        order of summing follow the shape alone, so that a row's bits do not depend on what stands beside it.
+        """
+        rows_of: dict[int, list[int]] = defaultdict(list)
+        for row, tokens in enumerate(sequences):
+            rows_of[len(tokens)].append(row)
+        found: dict[int, np.ndarray] = {}
+        for rows in rows_of.values():
+            for start in range(0, len(rows), batch_size):
+                batch = rows[start : start + batch_size]
+                filled = [*batch, *[batch[-1]] * (batch_size - len(batch))]
+                outputs = self._forward([sequences[row] for row in filled])
+                found |= {row: outputs[place] for place, row in enumerate(batch)}
+        return [found[row] for row in range(len(sequences))]
+
+    def _forward(self, rows: Sequence[tuple[int, ...]]) -> np.ndarray:
+        import torch
+
+        ids = torch.tensor(rows, dtype=torch.long, device=self.model.device)
+        with torch.inference_mode():
+            logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        outputs: np.ndarray = logits.double().cpu().numpy()
+        return outputs
+
+
+@cache
+def load(checkpoint: Checkpoint) -> SequenceModel:
+    """The model, its dropout off. SpecError, with what to do, where it is not to be had or is no classifier."""
+    # As apl_bench.engine does, and for its reason: threads that wait by spinning slow each other down many times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils.hub import cached_file
+        from transformers.utils.logging import disable_progress_bar
+    except ImportError as error:
+        raise SpecError(f"the oracle 'hf' needs torch and transformers, and {error.name or error} is missing; "
+                        "pip install torch transformers installs them") from error  # fmt: skip
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    device = _device(checkpoint.device, torch.cuda.is_available())
+    options: dict[str, Any] = {"revision": checkpoint.revision, "local_files_only": checkpoint.is_folder}
+    try:
+        config = _read_config(str(cached_file(checkpoint.source, "config.json", **options)))
+        options["trust_remote_code"] = False
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **options)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.source, dtype=getattr(torch, checkpoint.dtype), use_safetensors=True, output_loading_info=True,
+            **options,
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _not_to_be_had(checkpoint, error) from error
+    untrained = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if untrained:
+        raise SpecError(f"the model {checkpoint.model!r} has no weights for {untrained[0]!r}: it was not saved as a "
+                        "sequence classifier. Give one that was, such as a reward model")  # fmt: skip
+    checksums = Checksums(_weights_checksum(model), _tokenizer_checksum(tokenizer), _config_checksum(config))
+    model = model.eval().to(device)
+    return SequenceModel(model, tokenizer, _labels(model), _max_length(model, tokenizer), checksums)
+
+
+def _device(name: str, has_cuda: bool) -> str:
+    if name.startswith("cuda") and not has_cuda:
+        raise SpecError(f"device is {name!r}, and torch finds no CUDA device here; expected cpu or auto")
+    return ("cuda" if has_cuda else "cpu") if name == "auto" else name
+
+
+def _labels(model: Any) -> tuple[str, ...]:
+    config = model.config
+    return tuple(str(config.id2label.get(number, number)) for number in range(config.num_labels))
+
+
+def _max_length(model: Any, tokenizer: Any) -> int | None:
+    """The most tokens that the model takes; None where neither it nor its tokenizer has a limit."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    offset = getattr(table, "padding_idx", None)  # RoBERTa counts positions from the one after its padding's
+    limits = [tokenizer.model_max_length]
+    if positions is not None and positions > 0:
+        limits.append(positions - (0 if offset is None else offset + 1))
+    stated = [int(limit) for limit in limits if limit < _UNSTATED_LENGTH]
+    return min(stated) if stated else None
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    config = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(config, dict) or str(config.get("transformers_weights", "")).endswith(".bin"):
+        raise ValueError("config.json is no table, or names pickled weights")
+    return config
+
+
+def _config_checksum(config: dict[str, Any]) -> str:
+    kept = {key: value for key, value in config.items() if not key.startswith("_") and key not in _SAVED_BY}
+    return hashlib.sha256(rfc8785.dumps(kept)).hexdigest()
+
+
+def _tokenizer_checksum(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()  # a setting of the last call, and no part of the tokenizer
+        backend.no_padding()
+    text = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    template = json.dumps(getattr(tokenizer, "chat_template", None), sort_keys=True)
+    return hashlib.sha256(f"{text}\n{template}".encode()).hexdigest()
+
+
+def _weights_checksum(model: Any) -> str:
+    """sha256 over names, types, shapes and bytes, in order of names."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        data = weight.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _not_to_be_had(checkpoint: Checkpoint, error: Exception) -> SpecError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return SpecError(f"the model {checkpoint.model!r} could not be loaded: {reason}. {_remedy(checkpoint, error)}")
+
+
+def _remedy(checkpoint: Checkpoint, error: Exception) -> str:
+    if "safetensors" in str(error) or "pickled weights" in str(error) or _only_pickled(checkpoint):
+        return ("Only safetensors are read, because pickled weights (.bin, .pt) can run code: convert them with "
+                "save_pretrained, which writes model.safetensors, and give that folder")  # fmt: skip
+    if "trust_remote_code" in str(error):
+        return "It needs code of its own, which apl-bench never runs: choose a model that transformers knows"
+    if checkpoint.is_folder:
+        return "Expected config.json, model.safetensors and a tokenizer, as save_pretrained writes them"
+    return _remedy_on_the_hub(checkpoint, list(_chain(error)))
+
+
+def _remedy_on_the_hub(checkpoint: Checkpoint, causes: Sequence[BaseException]) -> str:
+    from huggingface_hub import errors
+
+    remedies: dict[type[BaseException], str] = {  # a gated model is also one that is not found
+        errors.GatedRepoError: f"It is gated: accept its terms at https://huggingface.co/{checkpoint.model}, then "
+                               "hf auth login",
+        errors.RevisionNotFoundError: "It has no such commit: take the 40 digits from its page",
+        errors.RepositoryNotFoundError: "There is no such model, or it is private: look at its id, or hf auth login",
+    }  # fmt: skip
+    for kind, remedy in remedies.items():
+        if any(isinstance(cause, kind) for cause in causes):
+            return remedy
+    return ("The hub has to be within reach, or the model in its cache (hf download MODEL --revision REVISION); else "
+            "give its folder")  # fmt: skip
+
+
+def _only_pickled(checkpoint: Checkpoint) -> bool:
+    folder = Path(checkpoint.source)
+    return checkpoint.is_folder and not any(folder.glob("*.safetensors")) and any(
+        any(folder.glob(pattern)) for pattern in _PICKLED
+    )  # fmt: skip
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
