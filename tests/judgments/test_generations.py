@@ -54,9 +54,8 @@ def test_the_newest_generation_of_others_is_seen(folder: Path) -> None:
 
 def test_a_ledger_from_before_there_were_generations_is_read(folder: Path) -> None:
     folder.mkdir()
-    line = b'{"key":"fd1b3eb0f05b3c97d7a9c42e0e5d7a2ae5ea0d26bbf7ba2fb9d8a8d3a3d8f3a0"'  # a line's start, as every version has written it
     written = record(0).to_line()
-    assert written[:8] == line[:8]
+    assert written.startswith(b'{"key":"')
     (folder / "old.jsonl").write_bytes(written)
     with Ledger(folder) as ledger:
         assert ledger.get(record(0).key) == record(0)
