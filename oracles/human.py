@@ -30,6 +30,7 @@ TEMPLATES: Mapping[str, str] = {
     "people-general-v1": "Which of the two texts is the better response to the prompt?",
 }
 MAX_VOTES = 25
+REPEATS = SWAPS = 0.05
 REPEAT_SALT, SWAP_SALT = "human-repeat/1", "human-swap/1"
 _READ = {"A": Verdict.FIRST, "B": Verdict.SECOND, "T": Verdict.TIE, "S": Verdict.INVALID}
 _FIELDS = {"verdict", "annotator", "started", "submitted", "ui_version"}
@@ -45,7 +46,9 @@ class Human(DeferredOracle):
 
     summary: ClassVar[str] = "people, through a page or a terminal: apl-bench annotate"
 
-    def __init__(self, queue: str, template: str, repeats: float = 0.05, swaps: float = 0.05, votes: int = 1) -> None:
+    def __init__(
+        self, queue: str, template: str, repeats: float = REPEATS, swaps: float = SWAPS, votes: int = 1
+    ) -> None:
         if template not in TEMPLATES:
             raise nearest(str(template), "template for people", TEMPLATES)
         for name, share in (("repeats", repeats), ("swaps", swaps)):
@@ -60,10 +63,10 @@ class Human(DeferredOracle):
 
     @classmethod
     def defaults(cls, part: str, task: type[Task]) -> Mapping[str, JSON]:
-        """The question for people that belongs to the task's template."""
+        """The question for people that belongs to the task's template; the first answer counts, 5 % are checks."""
         del part
         kind = "sentiment" if "sentiment" in task.template else "summary" if "summary" in task.template else "general"
-        return {"template": f"people-{kind}-v1"}
+        return {"template": f"people-{kind}-v1", "repeats": REPEATS, "swaps": SWAPS, "votes": 1}
 
     def identity(self) -> Mapping[str, JSON]:
         """The question, how many people answer it, and how they are checked."""

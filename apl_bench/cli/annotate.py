@@ -29,7 +29,10 @@ _second_opinions = click.option(
 
 @click.group()
 def annotate() -> None:
-    """Answer what a run with `--oracle human(...)` has asked, and see how far annotators agree."""
+    """Answer what a run with a human oracle has asked, and see how far annotators agree.
+
+    QUEUE is the name that the run gave: apl-bench run --oracle 'human:QUEUE(template=people-sentiment-v1)'
+    """
 
 
 def _login() -> str:
@@ -57,7 +60,11 @@ def _tell(queue: Queue) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1.  [default: a free one]")
 @click.option("--until-done", is_flag=True, help="End when nothing is left to answer.")
 def page(queue: str, annotator: str | None, second_opinions: bool, port: int, until_done: bool) -> None:
-    """Serve a page on this machine alone on which one annotator answers QUEUE: keys A, B, T, S, and U to undo."""
+    """Serve a page to answer QUEUE on.
+
+    It is for one annotator, and can be reached from this machine alone. Keys: A or B is better, T for a tie, S to
+    skip, U to undo.
+    """
     from apl_bench.annotation.page import Desk, Page
 
     opened, name = _open(queue, annotator)
@@ -101,7 +108,10 @@ def _serve(server: Page, desk: Desk, until_done: bool) -> None:
 @_annotator
 @_second_opinions
 def terminal(queue: str, annotator: str | None, second_opinions: bool) -> None:
-    """Answer QUEUE in this terminal: keys A, B, T, S, U to undo, Q to quit."""
+    """Answer QUEUE in this terminal.
+
+    Keys: A or B is better, T for a tie, S to skip, U to undo, Q to quit.
+    """
     from rich.console import Console
 
     from apl_bench.annotation.terminal import Session
@@ -130,7 +140,10 @@ FORMATS = ("jsonl", "label-studio", "argilla")
 @click.option("--answers", is_flag=True, help="Write the answers that are there too, not only what wants one.")
 @click.option("--config", type=click.Path(path_type=Path), help="Write Label Studio's labelling configuration here.")
 def export_(queue: str, file: Path, form: str, answers: bool, config: Path | None) -> None:
-    """Write what QUEUE wants answered to FILE, for people elsewhere; `import` takes it back."""
+    """Write what wants an answer to FILE.
+
+    People elsewhere answer it; `apl-bench annotate import` takes it back. It does not say which items are checks.
+    """
     from apl_bench.annotation.exchange import WRITERS, shuffled
     from apl_bench.annotation.label_studio import labelling_config
 
@@ -154,7 +167,10 @@ def export_(queue: str, file: Path, form: str, answers: bool, config: Path | Non
 @click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
 @click.option("--annotator", help="Who answered, where the file does not say.")
 def import_(queue: str, file: Path, form: str, annotator: str | None) -> None:
-    """Take the answers in FILE into QUEUE: all of them, or none and the place of the first that cannot be taken."""
+    """Take the answers in FILE.
+
+    All of them, or none: then the error names the place of the first that cannot be taken.
+    """
     from apl_bench.annotation.exchange import READERS, accept, read_text
     from apl_bench.annotation.queue import checked_name
 
@@ -168,7 +184,7 @@ def import_(queue: str, file: Path, form: str, annotator: str | None) -> None:
 @annotate.command()
 @click.argument("queue")
 def status(queue: str) -> None:
-    """How much of QUEUE is answered, and by whom."""
+    """Say how much is answered, and by whom."""
     from apl_bench.cli.console import table
 
     opened, _ = _open(queue, None)
@@ -186,7 +202,10 @@ def status(queue: str) -> None:
 @click.argument("queue")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def agreement(queue: str, as_json: bool) -> None:
-    """How far annotators of QUEUE agree: with each other (kappa, alpha) and with themselves (repeats, swaps)."""
+    """Say how far annotators agree.
+
+    With each other: Cohen's kappa, Krippendorff's alpha. With themselves: hidden repeats and swaps.
+    """
     from apl_bench.annotation.report import report, rows, to_json
     from apl_bench.cli.console import table
 

@@ -15,8 +15,10 @@ from apl_bench.failures import AwaitingLabels
 from apl_bench.judgments.keys import request_key
 from apl_bench.judgments.record import Record
 from apl_bench.oracles.human import TEMPLATES, Human
+from apl_bench.presets import Changes, resolve
 from apl_bench.registry import ORACLES
 from apl_bench.types import Reply, SpecError, Verdict
+from apl_bench.wrapping import create_oracle
 from tests.annotation.queues import comparison, human
 
 GOLDEN = {  # of requests as they are today; a change makes recorded answers of people unreachable
@@ -182,6 +184,14 @@ def test_parameters_that_cannot_be(params: dict[str, object], message: str) -> N
 def test_words_of_a_template_are_not_changed_without_a_new_name() -> None:
     keys = {name: request_key(human(template=name).request(comparison(0))) for name in TEMPLATES}
     assert keys == GOLDEN
+
+
+def test_the_question_is_that_of_the_task_and_stands_in_the_spec() -> None:
+    spec = resolve("imdb", "imdb-lite", "random", Changes(oracle="human:films"), seed=0)
+    assert spec.oracle.params == {
+        "queue": "films", "template": "people-sentiment-v1", "repeats": 0.05, "swaps": 0.05, "votes": 1
+    }  # fmt: skip
+    assert create_oracle(spec.oracle).oracle.identity()["question"] == TEMPLATES["people-sentiment-v1"]
 
 
 GOOD = '{"annotator":"ann","started":null,"submitted":"2026-11-21T12:00:00.000Z","ui_version":"page/1","verdict":"A"}'

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -279,23 +280,26 @@ def test_a_queue_that_no_run_has_made_is_named_with_those_there_are(tmp_path: Pa
     assert Queue.existing("films").refresh().items
 
 
-def _answer_many(folder: Path, annotator: str) -> None:
-    answer_all(Queue(folder), annotator)
+def _answer_many(folder: Path, annotator: str, start: Barrier) -> None:
+    queue = Queue(folder)
+    start.wait()
+    answer_all(queue, annotator)
 
 
 def test_many_processes_lose_nothing(tmp_path: Path) -> None:
-    queue = queue_of(tmp_path, [item(number) for number in range(60)])
+    queue = queue_of(tmp_path, [item(number) for number in range(120)])
     context = multiprocessing.get_context("spawn")
     names = ["ann", "ann", "bob", "eve"]
-    workers = [context.Process(target=_answer_many, args=(queue.folder, name)) for name in names]
+    start = context.Barrier(len(names))
+    workers = [context.Process(target=_answer_many, args=(queue.folder, name, start)) for name in names]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     queue.refresh()
     answers = [answer for found in queue.state.answers.values() for answer in found]
-    assert len(answers) == 60  # leases: nobody answers what another looks at
-    assert sorted(answer.sequence for answer in answers) == list(range(1, 61))
+    assert len(answers) == 120  # leases: nobody answers what another looks at
+    assert sorted(answer.sequence for answer in answers) == list(range(1, 121))
     assert queue.notices == []
 
 
