@@ -8,7 +8,7 @@ is the first one's record. Verdicts on one prompt hang together, so its pairs ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeAlias
@@ -115,7 +115,7 @@ class Phrases:
     against one without."""
 
     texts: Found
-    counts: tuple[tuple[str, int], ...]
+    counts: Mapping[str, int]
     won: Found
 
 
@@ -141,8 +141,6 @@ class Health:
 class Agreement:
     """Two judges on the pairs that both judged: share of equal verdicts, Cohen's kappa, Krippendorff's alpha."""
 
-    first: str
-    second: str
     same: Measure
     kappa: Found
     alpha: Found
@@ -159,7 +157,9 @@ def health(opinions: Sequence[Opinion], is_random: bool, labels: Sequence[Verdic
         num_identical=sum(opinion.pair.identical for opinion in opinions),
         num_asked=len(asked),
         ties=_share([(opinion.verdict is Verdict.TIE, _prompt(opinion)) for opinion in asked], "nothing was asked"),
-        invalid=_share([(opinion.verdict is Verdict.INVALID, _prompt(opinion)) for opinion in asked], "nothing was asked"),
+        invalid=_share(
+            [(opinion.verdict is Verdict.INVALID, _prompt(opinion)) for opinion in asked], "nothing was asked"
+        ),
         position=position(asked, is_random),
         repeats=self_consistency(asked),
         length=_length(asked),
@@ -192,7 +192,7 @@ def position(asked: Sequence[Opinion], is_random: bool) -> Position:
         first = Missing("the order was fixed, so the better text may stand first more often")
     pairs = [both for _, both in twice]
     num_firsts, num_seconds = (pairs.count((verdict, verdict)) for verdict in DECIDED)
-    why = "no pair was shown in both orders; ask with both_orders(...), or --order both"
+    why = "no pair was shown in both orders; ask in the order both"
     return Position(
         first,
         sign_test(num_first, len(shown)) if isinstance(first, Measure) else None,
@@ -224,7 +224,7 @@ def self_consistency(asked: Sequence[Opinion]) -> Found:
         for one, other in _repeats(opinion)
         if Verdict.INVALID not in (one.reading.verdict, other.reading.verdict)
     ]
-    return _share(same, "no question was asked twice; ask with repeat(2, ...), or --repeats 2")
+    return _share(same, "no question was asked twice; ask with repeat(2, ...)")
 
 
 def _repeats(opinion: Opinion) -> Iterator[tuple[Answer, Answer]]:
@@ -244,7 +244,7 @@ def calibration(asked: Sequence[Opinion]) -> Calibration | Missing:
         if one.reading.p_first is not None and other.reading.verdict in (*DECIDED, Verdict.TIE)
     ]
     if not cases:
-        return Missing("it takes answers with p_first and repeats of the same question, and there are not both")
+        return Missing("it takes answers with a probability, and repeats of the same question")
     points = {Verdict.FIRST: 1.0, Verdict.TIE: 0.5, Verdict.SECOND: 0.0}
     brier = math.fsum((p_first - points[verdict]) ** 2 for p_first, verdict, _ in cases) / len(cases)
     folded = [(max(p, 1 - p), verdict is (Verdict.FIRST if p >= 0.5 else Verdict.SECOND), prompt)
@@ -294,7 +294,7 @@ def phrases(asked: Sequence[Opinion]) -> Phrases:
     num = sum(map(bool, holders.values()))
     texts: Found = exact_share(num, len(holders)) if holders else Missing("nothing was asked")
     why = "no text that addresses the judge met one that does not, with a verdict for either"
-    return Phrases(texts, tuple(sorted(counts.items())), _share(won, why))
+    return Phrases(texts, dict(sorted(counts.items())), _share(won, why))
 
 
 def _accuracy(opinions: Sequence[Opinion], labels: Sequence[Verdict | None], decided: bool) -> Found:
@@ -311,7 +311,7 @@ def _accuracy(opinions: Sequence[Opinion], labels: Sequence[Verdict | None], dec
     return _share(right, "no labelled pair was asked" + (" and decided" if decided else ""))
 
 
-def agreement(names: tuple[str, str], ours: Sequence[Opinion], theirs: Sequence[Opinion]) -> Agreement | Missing:
+def agreement(ours: Sequence[Opinion], theirs: Sequence[Opinion]) -> Agreement | Missing:
     """How far two judges agree on the pairs that both judged and both verdicts of which could be read."""
     others = {opinion.key: opinion.by_content for opinion in distinct(theirs)}
     shared = [(opinion.by_content, others[opinion.key], _prompt(opinion))
@@ -323,7 +323,7 @@ def agreement(names: tuple[str, str], ours: Sequence[Opinion], theirs: Sequence[
     same = clustered_share([a == b for a, b in zip(one, other, strict=True)], [prompt for _, _, prompt in valid])
     kappa, alpha = kappa_measure(one, other), alpha_measure([one, other])
     why = "both gave one and the same verdict to every pair, which chance alone explains"
-    return Agreement(*names, same, *(Missing(why) if math.isnan(each.value) else each for each in (kappa, alpha)))
+    return Agreement(same, *(Missing(why) if math.isnan(each.value) else each for each in (kappa, alpha)))
 
 
 def _prompt(opinion: Opinion) -> str:

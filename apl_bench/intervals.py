@@ -31,10 +31,18 @@ def clustered_share(hits: Sequence[bool], clusters: Sequence[Hashable]) -> Measu
     """The share of items that hit, where items of one cluster hang together; `clusters[i]` is that of item i.
 
     Clopper and Pearson's interval for the effective number of items: as many as there are, divided by the design effect
-    (variance of the share by clusters over that of independent items), which is never taken to be below 1. With one
-    item in each cluster it is `exact_share`. Where none or all hit there is no variance to see, and none is assumed.
+    (variance of the share by clusters over that of independent items), which is never taken to be below 1. Where none
+    or all hit there is no variance to see, and each cluster counts as one item; no other share is told with an end
+    further out than that. With one item in each cluster it is `exact_share`.
     """
-    return _measure(sum(hits), len(hits), len(hits) / design_effect(hits, clusters))
+    num_hits, num_items, num_clusters = sum(hits), len(hits), len(set(clusters))
+    if not num_items:
+        return NOTHING
+    found = _measure(num_hits, num_items, num_items / design_effect(hits, clusters))
+    least, most = TAIL ** (1 / num_clusters), 1 - TAIL ** (1 / num_clusters)
+    low = 0.0 if num_hits == 0 else min(found.low, least)
+    high = 1.0 if num_hits == num_items else max(found.high, most)
+    return Measure(found.value, low, high, num_items)
 
 
 def design_effect(hits: Sequence[bool], clusters: Sequence[Hashable]) -> float:

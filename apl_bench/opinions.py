@@ -68,13 +68,10 @@ class Cost:
 def recorded(run: Run, part: str) -> Subject:
     """The oracle or the judge of a run, from its rows, and where a verdict took several answers from its records.
 
-    Asks nobody. Raises SpecError for a run without verdicts of this part, and for records that are missing.
+    Asks nobody. A run that goes on is read as far as it is. Raises SpecError for files and records that are missing.
     """
     plugin = run.spec.oracle if part == "oracle" else run.spec.judge
     files = _files(run, part)
-    if not files:
-        what = "acquisition step" if part == "oracle" else "waypoint"
-        raise SpecError(f"{run.path} has no {what} yet; the same `apl-bench run` command goes on")
     pairs, rows = [pair for found in files for pair in _pairs(part, found)], _judged_rows(part, files)
     if rows and "keys" not in rows[0]:
         raise SpecError(f"{run.path} was written before several judgments could stand behind a verdict; run it again")
@@ -219,12 +216,11 @@ def _behind(run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Record]:
 
 
 def _files(run: Run, part: str) -> list[list[dict[str, Any]]]:
-    """The rows of each step or waypoint that is there: a report may be made of a run that goes on."""
-    loop = run.spec.loop
-    if part == "oracle":
-        found = [run.step_rows(step) for step in range(1, loop.num_steps + 1)]
-    else:
-        found = [run.waypoint_rows(num_labels) for num_labels in loop.waypoints]
+    """The rows of each step or waypoint: all of a complete run's, those that are there of one that goes on."""
+    loop, found = run.spec.loop, []
+    steps, waypoints = (range(1, loop.num_steps + 1), []) if part == "oracle" else ([], loop.waypoints)
+    found += [run.all_step_rows(step) if run.complete else run.step_rows(step) for step in steps]
+    found += [run.all_waypoint_rows(num) if run.complete else run.waypoint_rows(num) for num in waypoints]
     return [rows for rows in found if rows]
 
 

@@ -20,11 +20,13 @@ class Lazy(NamedTuple):
 
 COMMANDS = {
     "run": Lazy("apl_bench.cli.run:run", "Run a strategy on a task and show its learning curve."),
+    "plan": Lazy("apl_bench.cli.plan:plan_", "Say what a run would cost and could show, before it asks."),
     "compare": Lazy("apl_bench.cli.compare:compare_", "Compare strategies over the seeds that were run."),
     "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
     "ledger": Lazy("apl_bench.cli.ledger:ledger_", "Look into the ledger of judgments, check it, and share it."),
     "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles or presets."),
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
+    "judge-report": Lazy("apl_bench.cli.judge_report:judge_report", "Say how good a judge is at judging."),
     "annotate": Lazy("apl_bench.cli.annotate:annotate", "Answer what runs ask of people; their agreement."),
     "check": Lazy("apl_bench.cli.check:check", "Say what is wrong with a strategy, task or oracle."),
 }
