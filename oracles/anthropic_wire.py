@@ -120,7 +120,11 @@ class Wire:
         # The SDK's own warning about a model names no run; a model that has ended is a 404, and says so.
         warnings.filterwarnings("ignore", r"(?s)The model '.*' is deprecated", DeprecationWarning)
         return anthropic.AsyncAnthropic(
-            api_key=key or PLACEHOLDER_KEY, base_url=self._address.url, max_retries=0, timeout=TIMEOUT_S
+            api_key=key or PLACEHOLDER_KEY,
+            base_url=self._address.url,
+            max_retries=0,
+            timeout=TIMEOUT_S,
+            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False, timeout=TIMEOUT_S),
         )
 
 

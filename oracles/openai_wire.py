@@ -117,7 +117,11 @@ class Wire:
         key = key_from_environment(KEY_VARIABLE, self._needed_by)
         self.scrub = Scrubber([*self._address.secrets, key])
         return openai.AsyncOpenAI(
-            api_key=key or PLACEHOLDER_KEY, base_url=self._address.url, max_retries=0, timeout=TIMEOUT_S
+            api_key=key or PLACEHOLDER_KEY,
+            base_url=self._address.url,
+            max_retries=0,
+            timeout=TIMEOUT_S,
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=TIMEOUT_S),
         )
 
 

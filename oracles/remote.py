@@ -150,6 +150,7 @@ _ADVICE = {
     413: "The texts are too long for this provider; shorten them or choose another model",
     422: "The request itself is refused; change the parameters of the oracle",
 }
+_ELSEWHERE = "It sends requests on to another address, which the record would not name; set base_url to that one"
 _LEAVE_OUT = "leave it out of the oracle's parameters, so that it is not sent"
 _OUR_NAMES = {
     "max_tokens": "change token_parameter or max_output_tokens",
@@ -180,6 +181,8 @@ def failure(fault: Fault, who: str, variable: str, scrub: Scrubber) -> CallError
 
 
 def _what_to_change(fault: Fault, variable: str, scrub: Scrubber) -> str:
+    if 300 <= (fault.status or 0) < 400:
+        return _ELSEWHERE
     if fault.code == "context_length_exceeded":
         return _ADVICE[413]
     name = (fault.param or "messages").split(".")[0]

@@ -168,6 +168,7 @@ FAULTS: Mapping[str, _Fault] = {
         400, "This model's maximum context length is 8192 tokens", "context_length_exceeded", "messages"
     ),
     "policy": _status(400, "Output blocked by content filtering policy", "content_filter"),
+    "redirect": lambda _call, _number, value: error(307, "Moved", location=value),
     "stall": lambda call, number, value: Answer(
         good_answer(call.path, call.body, number).data, delay_s=float(value or 3600)
     ),

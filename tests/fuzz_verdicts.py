@@ -31,12 +31,16 @@ VALID = ("Comparison: A is better.\nPreferred: A", "Comparison: B is better.\nPr
          '{"preferred": "B", "comparison": "a \\"word\\" \\u00e9"}',
          '{"comparison": "t", "preferred": "tie"}')  # fmt: skip
 
+NEARLY = ('{"comparison": "x", "preferred": "A", "preferred": "A"}', "Preferred: \u017fummary A", "Preferred: \u212aA",
+          '{"comparison": "x", "preferred": "A", "preferred": "B"}', '{"comparison": null, "preferred": "A"}',
+          "Preferred: A\nI take that back.", 'Preferred: "A', "Preferred: A or B", "> Preferred: A")  # fmt: skip
+
 
 def reply(rng: random.Random) -> str:
-    """One reply: a valid one with up to four mutations, fragments in a row, or noise."""
+    """One reply: one that is valid, or nearly so, with up to four mutations; fragments in a row; or noise."""
     kind = rng.random()
     if kind < 0.6:
-        text = rng.choice(VALID)
+        text = rng.choice(VALID + NEARLY)
         for _ in range(rng.randrange(5)):
             text = _mutated(text, rng)
         return text

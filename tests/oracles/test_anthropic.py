@@ -163,6 +163,14 @@ def test_the_environment_does_not_redirect(monkeypatch: pytest.MonkeyPatch) -> N
     assert str(paid._wire._connect().base_url).rstrip("/") == "https://api.anthropic.com"
 
 
+def test_a_redirect_is_not_followed() -> None:
+    with FakeProvider() as elsewhere, FakeProvider(faults=[f"redirect:{elsewhere.root_url}/v1/messages"]) as server:
+        error = failure(oracle(server))
+        assert (len(server.calls), len(elsewhere.calls)) == (1, 0)
+    assert error.remedy is Remedy.STOP
+    assert "answered 307: Moved. It sends requests on to another address" in str(error)
+
+
 def test_without_a_key_nothing_is_sent_and_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     error = failure(AnthropicMessages("m", "paper-sentiment-v1"))
