@@ -26,6 +26,7 @@ from apl_bench.oracles.openai_chat import OpenAIChat
 from apl_bench.types import Completion, Pair, Prompt
 from tests.fake_provider import FakeProvider
 
+STEP = 500
 PRELOAD = ["apl_bench.judging", "apl_bench.asking.asking", "apl_bench.oracles.openai_chat", "openai"]
 
 
@@ -44,32 +45,36 @@ class Report:
         return self.num_billed - self.num_recorded
 
 
-def pairs(num: int) -> list[Pair]:
+def pairs(numbers: range) -> list[Pair]:
     def completion(text: str) -> Completion:
         return Completion(text, (), finished=True)
 
     prompt = Prompt("p", "I saw this film last week. It was")
-    return [Pair(prompt, completion(f" good number {i}."), completion(f" bad number {i}.")) for i in range(num)]
+    return [Pair(prompt, completion(f" good number {i}."), completion(f" bad number {i}.")) for i in numbers]
 
 
 def buy(url: str, folder: Path, num: int, at_once: int) -> None:
-    """What the killed process does."""
+    """What the killed process does: all comparisons, some at a time, as a run does step by step."""
     os.environ.setdefault("OPENAI_API_KEY", "not-a-key")
     oracle = OpenAIChat(model="fake", template="paper-sentiment-v1", base_url=url, max_output_tokens=64)
     with Ledger(folder) as ledger, Asking(Terms(most_at_once=at_once)) as asking:
-        Judging(oracle, ledger, Manner(Mode.RECORD, "random"), asking).judge(pairs(num))
+        judging = Judging(oracle, ledger, Manner(Mode.RECORD, "random"), asking)
+        for first in range(num_recorded(folder) // STEP * STEP, num, STEP):
+            judging.judge(pairs(range(first, min(first + STEP, num))))
 
 
 def torture(num_kills: int, num: int, folder: Path, at_once: int = 8, seed: int = 0) -> Report:
     """Kill so many times, then let it finish. Raises AssertionError where more is lost than was in flight."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    moments, kills, unrecorded, most_lost = random.Random(seed), 0, 0, 0
+    moments, kills, billed, unrecorded, most_lost = random.Random(seed), 0, 0, 0, 0
     with FakeProvider(latency_s=0.01) as server:
         while kills < num_kills:
             worker = context.Process(target=buy, args=(server.base_url, folder, num, at_once))
             worker.start()
-            worker.join(0.05 + moments.expovariate(4.0))
+            while worker.is_alive() and sum(server.answered().values()) == billed:
+                time.sleep(0.002)  # until its first reply: a kill before that could lose nothing
+            worker.join(moments.expovariate(5.0))
             killed = worker.is_alive()
             if killed:
                 os.kill(worker.pid or 0, signal.SIGKILL)
@@ -77,8 +82,8 @@ def torture(num_kills: int, num: int, folder: Path, at_once: int = 8, seed: int 
             assert killed or worker.exitcode == 0, f"the process failed with exit code {worker.exitcode}"
             assert killed, "it ended before the kills did; give it more comparisons"
             time.sleep(0.05)  # replies on their way to the dead are still being counted
-            kills, before = kills + 1, unrecorded
-            unrecorded = sum(server.answered().values()) - num_recorded(folder)
+            kills, before, billed = kills + 1, unrecorded, sum(server.answered().values())
+            unrecorded = billed - num_recorded(folder)
             most_lost = max(most_lost, unrecorded - before)
             assert unrecorded - before <= at_once, f"kill {kills} lost {unrecorded - before} replies, {at_once} at once"
         last = context.Process(target=buy, args=(server.base_url, folder, num, at_once))
@@ -99,7 +104,7 @@ def num_recorded(folder: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--comparisons", type=int, default=60_000)
+    parser.add_argument("--comparisons", type=int, default=20_000)
     parser.add_argument("--at-once", type=int, default=8)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
