@@ -63,7 +63,8 @@ def _annotation(answer: Answer) -> dict[str, Any]:
     result: list[dict[str, Any]] = []
     if answer.verdict in _SIDES:
         value: dict[str, Any] = {"selected": _SIDES[answer.verdict]}
-        result = [{"from_name": CONTROL, "to_name": "first,second", "type": "pairwise", "value": value}]
+        # Label Studio's editor names the control itself as what a Pairwise result belongs to.
+        result = [{"from_name": CONTROL, "to_name": CONTROL, "type": "pairwise", "value": value}]
     elif answer.verdict == "T":
         value = {"choices": ["Tie"]}
         result = [{"from_name": TIE_CONTROL, "to_name": "prompt", "type": "choices", "value": value}]

@@ -156,7 +156,7 @@ def exported(one: Item, **annotation: Any) -> str:
     """A task as Label Studio 1.20 exports it, as far as it matters."""
     data = {"item": one.id, "sha256": one.digest, "question": one.question, "prompt": one.prompt,
             "first": one.first, "second": one.second}  # fmt: skip
-    result = {"value": {"selected": "right"}, "id": "kvIgqO1AQ9", "from_name": "preference", "to_name": "first,second",
+    result = {"value": {"selected": "right"}, "id": "kvIgqO1AQ9", "from_name": "preference", "to_name": "preference",
               "type": "pairwise", "origin": "manual"}  # fmt: skip
     given = {"id": 3, "completed_by": 1, "result": [result], "was_cancelled": False, "ground_truth": False,
              "created_at": "2026-11-21T12:39:54.721157Z", "updated_at": "2026-11-21T12:39:54.721188Z",
@@ -165,7 +165,7 @@ def exported(one: Item, **annotation: Any) -> str:
 
 
 TIE = {"value": {"choices": ["Tie"]}, "from_name": "tie", "to_name": "prompt", "type": "choices"}
-LEFT = {"value": {"selected": "left"}, "from_name": "preference", "to_name": "first,second", "type": "pairwise"}
+LEFT = {"value": {"selected": "left"}, "from_name": "preference", "to_name": "preference", "type": "pairwise"}
 
 
 @pytest.mark.parametrize(
