@@ -121,6 +121,13 @@ def test_a_preset_of_ones_own_is_named_by_its_file(own: Callable[[str, str], str
     assert (spec.preset, spec.training.epochs) == ("mine", 5)
 
 
+@pytest.mark.parametrize("address", ["https://me:secret@host/v1", "http://me@127.0.0.1:1/v1"])
+def test_an_address_with_a_password_is_not_recorded(address: str) -> None:
+    with pytest.raises(SpecError, match=r"judge\.base_url has a name or password") as caught:
+        resolve("imdb", "lite", "random", Changes(judge=f'openai(m, base_url="{address}")'), 0)
+    assert "secret" not in str(caught.value)
+
+
 def test_another_oracle_or_judge_takes_the_place_of_the_presets_and_knows_its_part() -> None:
     spec = resolve("imdb", "lite", "random", Changes((), "flip(0.1, classifier)", "classifier:oracle"), 0)
     assert spec.oracle == PluginSpec("classifier", {"model": "oracle"}, (PluginSpec("flip", {"rate": 0.1}),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from apl_bench.spec import PluginSpec, RunSpec, nearest, override, require
 from apl_bench.types import SpecError
 
 _FOLDER = Path(__file__).parent
+_CREDENTIALS = re.compile(r"://[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,14 @@ def resolve(task: str, preset: str, strategy: str, changes: Changes, seed: int) 
 
 
 def _completed(part: str, plugin: PluginSpec, task: str) -> PluginSpec:
-    """The oracle with what follows from its part and the task, where nothing is stated."""
+    """The oracle with what follows from its part and the task, where nothing is stated.
+
+    Raises SpecError where an address holds a password: a spec is recorded, hashed and published.
+    """
+    for key, value in plugin.params.items():
+        if isinstance(value, str) and _CREDENTIALS.search(value):
+            raise SpecError(f"{part}.{key} has a name or password before its '@', and a spec is published; expected an "
+                            "address alone: let a proxy on this machine add the password")  # fmt: skip
     defaults = ORACLES.load(plugin.name).defaults(part, TASKS.load(task))
     return replace(plugin, params={**defaults, **plugin.params})
 
