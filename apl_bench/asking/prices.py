@@ -58,6 +58,11 @@ def price_of(provider: str, model: str) -> Price | None:
     return _table().get((provider, model))
 
 
+def table_of(provider: str) -> str | None:
+    """Source and date of the provider's part of the table; None where it has no such provider."""
+    return next((price.source for (name, _), price in _table().items() if name == provider), None)
+
+
 @cache
 def _table() -> dict[tuple[str, str], Price]:
     text = (Path(__file__).parent / "prices.toml").read_text(encoding="utf-8")
