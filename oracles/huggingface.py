@@ -89,9 +89,6 @@ class HuggingFace(Oracle):
 
     def identity(self) -> Mapping[str, JSON]:
         """Where the model came from, its checksums, and versions and a device that can move a last digit."""
-        import torch
-        import transformers
-
         sums = self._loaded.checksums
         return {
             "source": f"{self.model}@{self.revision}" if self.revision else "folder",
@@ -99,8 +96,7 @@ class HuggingFace(Oracle):
             "weights_sha256": sums.weights,
             "tokenizer_sha256": sums.tokenizer,
             "config_sha256": sums.config,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
+            **self._loaded.versions,
             "device": self._loaded.model.device.type,
         }
 

@@ -20,7 +20,7 @@ import numpy as np
 import rfc8785
 
 from apl_bench.spec import nearest, require
-from apl_bench.types import SpecError
+from apl_bench.types import JSON, SpecError
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -99,6 +99,14 @@ class SequenceModel:
         return type(self.model).__name__
 
     @property
+    def versions(self) -> dict[str, JSON]:
+        """Of what computes: another one may move the last digits."""
+        import torch
+        import transformers
+
+        return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+    @property
     def one_of_many(self) -> bool:
         """Whether the outputs are the logits of labels of which exactly one is right, rather than of one each."""
         return getattr(self.model.config, "problem_type", None) != "multi_label_classification"
@@ -148,6 +156,7 @@ def load(checkpoint: Checkpoint) -> SequenceModel:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils.hub import cached_file
         from transformers.utils.logging import disable_progress_bar
@@ -165,7 +174,7 @@ def load(checkpoint: Checkpoint) -> SequenceModel:
             checkpoint.source, dtype=getattr(torch, checkpoint.dtype), use_safetensors=True, output_loading_info=True,
             **options,
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _not_to_be_had(checkpoint, error) from error
     untrained = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
     if untrained:
@@ -239,7 +248,8 @@ def _not_to_be_had(checkpoint: Checkpoint, error: Exception) -> SpecError:
 
 
 def _remedy(checkpoint: Checkpoint, error: Exception) -> str:
-    if "safetensors" in str(error) or "pickled weights" in str(error) or _only_pickled(checkpoint):
+    lacks = "safetensors" in str(error) and not checkpoint.is_folder
+    if lacks or "pickled weights" in str(error) or _only_pickled(checkpoint):
         return ("Only safetensors are read, because pickled weights (.bin, .pt) can run code: convert them with "
                 "save_pretrained, which writes model.safetensors, and give that folder")  # fmt: skip
     if "trust_remote_code" in str(error):
