@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,9 @@ def stats(folder: Path | None, as_json: bool) -> None:
 
 
 def _as_dict(found: Survey) -> dict[str, Any]:
-    given = [{**answerer._asdict(), **asdict(given)} for answerer, given in sorted(found.given.items(), key=_by_name)]
+    given = [{"provider": answerer.provider, "model": answerer.model, "judgments": given.num_judgments,
+              "not_ok": given.num_not_ok, "tokens": dict(sorted(given.tokens.items()))}
+             for answerer, given in sorted(found.given.items(), key=_by_name)]  # fmt: skip
     return {
         "judgments": found.num_judgments,
         "files": list(found.files),
