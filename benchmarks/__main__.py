@@ -10,10 +10,10 @@ import warnings
 import torch
 
 from apl_bench.engine.memory import keep_freed_memory
-from benchmarks import asking, overhead, sampling, shapes, startup, training
+from benchmarks import asking, ledger, overhead, sampling, shapes, startup, training
 from benchmarks.timing import interleave, report
 
-SUITES = ("overhead", "sampling", "training", "asking", "startup")
+SUITES = ("overhead", "sampling", "training", "asking", "ledger", "startup")
 
 
 def main() -> None:
@@ -47,6 +47,8 @@ def main() -> None:
         print(report(title, interleave(training.contenders(shape), options.repeats)), flush=True)
     if "asking" in options.suites:
         print(asking.measure(), flush=True)
+    if "ledger" in options.suites:
+        print(ledger.measure(), flush=True)
     if "startup" in options.suites:
         print(report("\nStarting up", interleave(startup.contenders(), options.repeats)), flush=True)
 

@@ -25,7 +25,7 @@ from apl_bench.judgments.places import IndexPlace
 from apl_bench.judgments.record import Record, RecordError
 
 _MOVED_ASIDE = re.compile(r"index\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
-_BATCH_ENTRIES, _BATCH_BAD = 50_000, 100
+_BATCH_ENTRIES, _BATCH_BAD = 20_000, 100
 
 
 class Catalog:
