@@ -18,6 +18,7 @@ from apl_bench.judgments import packs
 from apl_bench.judgments.catalog import Catalog
 from apl_bench.judgments.files import (
     READ_ONLY,
+    LedgerError,
     Line,
     Location,
     Writer,
@@ -84,8 +85,8 @@ class Ledger:
         with self._guard:
             try:
                 found = self._catalog.look_up(wanted)
-            except IndexCorruptError:
-                found = {}  # looked up again under the lock, where the index may be rebuilt
+            except (IndexCorruptError, LedgerError):  # the second: another process is just rebuilding the index
+                found = {}  # looked up again under the lock, where it may be rebuilt
             missing = [entry for entry in wanted if entry not in found]
             if missing:
                 with self._locked("read"):

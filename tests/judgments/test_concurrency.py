@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from apl_bench.judgments import catalog as catalog_module
 from apl_bench.judgments import ledger as ledger_module
+from apl_bench.judgments.files import LedgerError
+from apl_bench.judgments.index import Index
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.judgments.record import Record
 from apl_bench.types import Reply
@@ -128,6 +131,33 @@ def test_an_index_that_breaks_under_many_threads_is_rebuilt_once(tmp_path: Path)
         together([work] * NUM_THREADS)
         assert len(ledger.notices) == 1
     assert len(list((tmp_path / "ledger").glob("index.*"))) == 1
+
+
+def test_a_thread_that_reads_while_another_one_rebuilds_the_index_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[object] = []
+    readers: list[threading.Thread] = []
+
+    def read(ledger: Ledger) -> None:
+        try:
+            answers.append(ledger.get(record(0, "A").key))
+        except LedgerError as error:
+            answers.append(error)
+
+    def slow_index(folder: Path) -> Index:
+        """The old index has been moved aside by now, and the new one is not there."""
+        readers.append(threading.Thread(target=read, args=(ledger,)))
+        readers[-1].start()
+        readers[-1].join(timeout=0.5)
+        return Index(folder)
+
+    with Ledger(tmp_path / "ledger") as ledger:
+        ledger.add([record(0, "A")])
+        monkeypatch.setattr(catalog_module, "Index", slow_index)
+        ledger.rebuild()
+        readers[0].join(timeout=60)
+        assert answers == [record(0, "A")]
 
 
 def test_a_forked_process_writes_to_a_file_of_its_own(tmp_path: Path) -> None:
