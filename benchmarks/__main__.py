@@ -48,7 +48,8 @@ def main() -> None:
     if "asking" in options.suites:
         print(asking.measure(), flush=True)
     if "ledger" in options.suites:
-        print(ledger.measure(), flush=True)
+        for line in ledger.measure():
+            print(line, flush=True)
     if "startup" in options.suites:
         print(report("\nStarting up", interleave(startup.contenders(), options.repeats)), flush=True)
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,7 +66,7 @@ def open_(folder: Path, _num: int) -> str:
 def replay(folder: Path, num: int) -> str:
     """Judge pairs in batches, in an order of their own."""
     pairs = [pair(number) for number in random.Random(0).sample(range(num), min(num, NUM_REPLAYED))]
-    socket.socket.connect = _refuse  # type: ignore[method-assign, assignment]
+    socket.socket.connect = _refuse  # type: ignore[method-assign]
     with Ledger(folder) as ledger:
         judging = Judging(Classifier("oracle"), ledger, Manner(Mode.REPLAY, "random"))
         start, start_cpu = time.perf_counter(), time.process_time()
@@ -146,16 +146,14 @@ STAGES: dict[str, Callable[[Path, int], str]] = {
 }
 
 
-def measure(nums: Sequence[int] = (NUM_JUDGMENTS // 10, NUM_JUDGMENTS)) -> str:
-    """A line for each stage: seconds, CPU seconds and peak memory of its process, and its own figure."""
-    lines = []
+def measure(nums: Sequence[int] = (NUM_JUDGMENTS // 10, NUM_JUDGMENTS)) -> Iterator[str]:
+    """A line for each stage, as it comes: seconds, CPU seconds and peak memory of its process, and its own figure."""
     for num in nums:
-        lines.append(f"\nA ledger of {num} judgments")
+        yield f"\nA ledger of {num} judgments"
         with tempfile.TemporaryDirectory() as name:
             for stage in STAGES:
                 command = [sys.executable, "-m", "benchmarks.ledger", stage, str(Path(name) / "ledger"), str(num)]
-                lines.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip())
-    return "\n".join(lines)
+                yield subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip()
 
 
 def _stage(name: str, folder: Path, num: int) -> str:
@@ -170,4 +168,5 @@ if __name__ == "__main__":
     if sys.argv[1:] and sys.argv[1] in STAGES:
         print(_stage(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
     else:
-        print(measure([int(num) for num in sys.argv[1:]] or (NUM_JUDGMENTS // 10, NUM_JUDGMENTS)))
+        for line in measure([int(num) for num in sys.argv[1:]] or (NUM_JUDGMENTS // 10, NUM_JUDGMENTS)):
+            print(line, flush=True)
