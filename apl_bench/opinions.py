@@ -190,8 +190,7 @@ def _opinion(pair: Pair, row: Mapping[str, Any], splitter: Splitter | None, behi
     if pair.identical:
         return Opinion(pair, swapped, verdict, ())
     if splitter is None:
-        p_first = row["p_first"] if row["p_first"] is None or not swapped else 1 - row["p_first"]
-        return Opinion(pair, swapped, verdict, (Answer(swapped, 0, Reading(verdict.unswap(swapped), p_first)),))
+        return Opinion(pair, swapped, verdict, (Answer(swapped, 0, Reading(verdict.unswap(swapped))),))
     replies = [behind[key].reply for key in row["keys"]]
     return Opinion(pair, swapped, verdict, tuple(splitter.answers(Comparison(pair, swapped), replies)))
 

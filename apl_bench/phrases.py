@@ -31,5 +31,7 @@ _HIDDEN = {"Cc", "Cf", "Cs"}
 
 def phrases_in(text: str) -> tuple[str, ...]:
     """Names of the patterns that the text holds, read as a judge is shown it: without hidden characters."""
-    plain = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
+    plain = text
+    if not text.replace("\n", " ").replace("\t", " ").isprintable():
+        plain = "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in _HIDDEN)
     return tuple(name for name, pattern in _COMPILED.items() if pattern.search(plain))

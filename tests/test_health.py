@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apl_bench.annotation.agreement import Measure
+from apl_bench.asking.prices import _table, parse_price, price_of
 from apl_bench.expressions import parse
 from apl_bench.health import (
     Agreement,
@@ -27,12 +28,13 @@ from apl_bench.health import (
 from apl_bench.intervals import clustered_share, design_effect, exact_share, incomplete_beta, sign_test
 from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
+from apl_bench.judgments.record import Record
 from apl_bench.length import Length, Seen, doubling_odds
-from apl_bench.opinions import Splitter, Subject, asked
+from apl_bench.opinions import Splitter, Subject, asked, cost
 from apl_bench.oracles.simulated import Chances, Simulated
 from apl_bench.phrases import PATTERNS, phrases_in
 from apl_bench.spec import PluginSpec
-from apl_bench.types import Comparison, Completion, Pair, Prompt, Reading, Verdict
+from apl_bench.types import Comparison, Completion, Pair, Prompt, Reading, Reply, Verdict
 from apl_bench.wrapping import create_oracle
 
 FIRST, SECOND, TIE, INVALID = Verdict.FIRST, Verdict.SECOND, Verdict.TIE, Verdict.INVALID
@@ -331,18 +333,18 @@ def test_phrases_that_win_by_hand() -> None:
 
 
 def test_calibration_by_hand() -> None:
-    """0.9 said twice, FIRST and SECOND; 0.3 said twice, SECOND both times."""
+    """0.9 said of FIRST and 0.2 of SECOND, to the same question; 0.3 said twice, SECOND both times."""
     items = [
-        opinion(pair(prompt="a"), answer(FIRST, p_first=0.9), answer(SECOND, repeat=1, p_first=0.9)),
+        opinion(pair(prompt="a"), answer(FIRST, p_first=0.9), answer(SECOND, repeat=1, p_first=0.2)),
         opinion(pair(prompt="b"), answer(SECOND, p_first=0.3), answer(SECOND, repeat=1, p_first=0.3)),
     ]
     found = health(items, is_random=True).calibration
     assert isinstance(found, Calibration)
-    assert found.confidence == pytest.approx((0.9 + 0.9 + 0.7 + 0.7) / 4)
-    assert (found.confirmed.value, found.confirmed.num_items) == (0.75, 4)
-    assert found.brier == pytest.approx((0.81 + 0.01 + 0.09 + 0.09) / 4)
-    assert [mean for mean, _ in found.bins] == pytest.approx([0.7, 0.9])
-    assert [share.value for _, share in found.bins] == [1.0, 0.5]
+    assert found.confidence == pytest.approx((0.9 + 0.8 + 0.7 + 0.7) / 4)
+    assert (found.confirmed.value, found.confirmed.num_items) == (0.5, 4)  # neither 0.9 nor 0.2 by the other answer
+    assert found.brier == pytest.approx((0.81 + 0.64 + 0.09 + 0.09) / 4)
+    assert [mean for mean, _ in found.bins] == pytest.approx([0.7, 0.8, 0.9])
+    assert [share.value for _, share in found.bins] == [1.0, 0.0, 0.0]
     silent = opinion(pair(), answer(FIRST), answer(FIRST, repeat=1))
     assert isinstance(health([silent], is_random=True).calibration, Missing)
 
@@ -515,3 +517,27 @@ def test_replies_that_no_wrapper_asked_for_are_refused(ledger: Ledger) -> None:
     splitter = Splitter(create_oracle(parse(SIMULATED.format(2.0, 0, 0))), 0)
     with pytest.raises(ValueError, match="1 more judgments"):
         list(splitter.answers(Comparison(films(1)[0], swapped=False), [record.reply] * 2))
+
+
+# What it cost
+
+
+def bought(model: str, provider: str, usage: dict[str, int]) -> Subject:
+    record = Record.of({"provider": provider, "model": model}, Reply("Preferred: A", model, usage=usage))
+    return Subject("judge", model, "random", (), {record.key: record}, sound=True)
+
+
+def test_cost_is_by_list_price_and_unknown_stays_unknown() -> None:
+    usage = {"input_tokens": 1_000_000, "output_tokens": 100_000}
+    model = next(name for provider, name in _table() if provider == "anthropic")
+    price = price_of("anthropic", model)
+    assert price is not None
+    known = cost(bought(model, "anthropic", usage))
+    assert (known.calls, known.tokens) == (1, 1_100_000)
+    assert known.cost_usd == pytest.approx(price.input_usd + price.output_usd / 10)
+    assert cost(bought("nobody", "anthropic", usage)).cost_usd is None
+    assert cost(bought("nobody", "anthropic", usage), parse_price("2:10")).cost_usd == pytest.approx(3.0)
+    mixed = bought(model, "anthropic", usage).joined(bought("nobody", "anthropic", usage))
+    assert (cost(mixed).tokens, cost(mixed).cost_usd) == (2_200_000, None)
+    free = cost(bought("classifier", "apl-bench", {}))
+    assert (free.tokens, free.cost_usd) == (None, None)

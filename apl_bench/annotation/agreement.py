@@ -68,8 +68,10 @@ def alpha_measure(ratings: Sequence[Sequence[str | None]]) -> Measure:
     if num_items == 0:
         return Measure(math.nan, math.nan, math.nan, 0)
     rng = _own_stream("alpha", [list(row) for row in ratings])
-    weights_BN = rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=NUM_RESAMPLES)
-    drawn = _alpha(weights_BN @ counts_NC, weights_BN @ _disagreement_N(counts_NC))
+    # Items with the same counts are alike: drawing how often each kind comes keeps memory flat in the number of items.
+    kinds_UC, num_U = np.unique(counts_NC, axis=0, return_counts=True)
+    drawn_BU = rng.multinomial(num_items, num_U / num_items, size=NUM_RESAMPLES)
+    drawn = _alpha(drawn_BU @ kinds_UC, drawn_BU @ _disagreement_N(kinds_UC))
     return Measure(krippendorff_alpha(ratings), *_percentiles(drawn), num_items)
 
 

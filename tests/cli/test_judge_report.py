@@ -286,6 +286,14 @@ def test_nothing_is_asked_twice_and_a_replay_gives_the_same(pairs: Path, tmp_pat
     assert call(pairs, "--judge", EXACT, "--mode", "replay").exit_code == 4
 
 
+def test_what_is_said_while_asking_does_not_stand_in_the_json(pairs: Path) -> None:
+    assert call(pairs, "--judge", NOISY).exit_code == 0
+    done = call(pairs, "--judge", NOISY, "--mode", "refresh", "--json")
+    assert json.loads(done.stdout)["judges"][0]["repeats"]["num_items"] > 0
+    assert "refresh: generation 1" in done.stderr
+    assert "asked again: 12 comparisons" in done.stderr
+
+
 def test_a_packed_file_reads_the_same(pairs: Path, tmp_path: Path) -> None:
     packed = tmp_path / "pairs.jsonl.gz"
     packed.write_bytes(gzip.compress(pairs.read_bytes()))
