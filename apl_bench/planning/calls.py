@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from apl_bench.asking.prices import Price, Usage
 from apl_bench.judging import ORDER_SALT, presented
 from apl_bench.judgments.record import Record
-from apl_bench.planning.counting import Source
+from apl_bench.planning.counting import EXAMPLES, Source
 from apl_bench.planning.texts import Texts
 from apl_bench.protocols import RemoteOracle
-from apl_bench.types import JSON, Pair
+from apl_bench.types import JSON, Comparison, Pair
 
 CHARACTERS_PER_TOKEN = 4  # of English, for the tokenizers of large models
 REQUEST_TOKENS = 10  # of a request beyond its texts: roles and separators
 REPLY_TOKENS = 50  # a one-sentence comparison of about 40, and the verdict
 MIN_RECORDED = 20
 MAX_RECORDS = 50_000  # of the ledger that are gone through
-_PER_CALL = {"messages", "repeat", "seed", "prompt", "first", "second"}  # fields in which the calls of a model differ
 
 
 @dataclass
@@ -78,28 +77,40 @@ class Bill:
 
 @dataclass(frozen=True)
 class Identity:
-    """What calls have in common that may share a usage and a latency."""
+    """What all requests of an oracle have in common: calls that agree in it may share a usage and a latency."""
 
-    fields: Mapping[str, JSON] = field(default_factory=dict)
+    fields: Mapping[str, JSON]
 
     @classmethod
-    def of(cls, request: Mapping[str, JSON]) -> Identity:
-        return cls({name: _without(value) for name, value in request.items() if name not in _PER_CALL})
+    def of(cls, source: Source) -> Identity:
+        """What is the same in requests about different texts, with different repeats."""
+        oracle = source.wrapped.oracle
+        first, second = (oracle.request(Comparison(pair, False, repeat)) for repeat, pair in enumerate(EXAMPLES))
+        return cls(_common(first, second))
+
+    def matches(self, request: Mapping[str, JSON]) -> bool:
+        """Whether this request may be one of the oracle's."""
+        return _common(self.fields, request) == self.fields
 
 
-def _without(value: JSON) -> JSON:
-    if isinstance(value, Mapping):
-        return {name: _without(item) for name, item in value.items() if name not in _PER_CALL}
-    return value
+def _common(first: Mapping[str, JSON], second: Mapping[str, JSON]) -> dict[str, JSON]:
+    """The fields that are the same in both, tables field by field."""
+    found: dict[str, JSON] = {}
+    for name, value in first.items():
+        other = second.get(name)
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            found[name] = _common(value, other)
+        elif name in second and value == other:
+            found[name] = value
+    return found
 
 
 def recorded_calls(records: Iterable[Record], wanted: Mapping[str, Identity]) -> dict[str, Recorded]:
     """What records say of each part's model."""
     found = {part: Recorded() for part in wanted}
     for record in records:
-        identity = Identity.of(record.request)
-        for part, other in wanted.items():
-            if identity == other:
+        for part, identity in wanted.items():
+            if identity.matches(record.request):
                 found[part].add(record)
     return found
 

@@ -14,10 +14,10 @@ from apl_bench.spec import PluginSpec
 from apl_bench.types import Completion, Pair, Prompt
 from apl_bench.wrapping import Wrapped, create_oracle
 
-EXAMPLE = Pair(
-    Prompt("example", "It"), Completion(" was.", (1,), finished=True), Completion(" is.", (2,), finished=True)
+EXAMPLES = tuple(
+    Pair(Prompt(name, text), Completion(f" {name}", (1,), finished=True), Completion(" no", (2,), finished=True))
+    for name, text in (("one", "It was"), ("two", "It is"))
 )
-
 NUM_PROBED = 32
 
 
@@ -80,7 +80,7 @@ class Source:
     @property
     def answers_per_verdict(self) -> int:
         """How many different questions stand behind one verdict."""
-        return len(self.keys([EXAMPLE]))
+        return len(self.keys(EXAMPLES[:1]))
 
 
 @dataclass(frozen=True)

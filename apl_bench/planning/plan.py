@@ -23,10 +23,9 @@ from apl_bench.planning.calls import (
     call_tokens,
     num_batches,
     recorded_calls,
-    requests,
     seconds_for,
 )
-from apl_bench.planning.counting import EXAMPLE, Count, Source, count, known, nothing_asked
+from apl_bench.planning.counting import Count, Source, count, known, nothing_asked
 from apl_bench.planning.design import Detectable, design
 from apl_bench.planning.standing import Standing, look, model_seconds
 from apl_bench.planning.units import PARTS, units
@@ -195,7 +194,7 @@ class _Planner:
         if not parts:
             return {}
         by_part = texts.load(self.specs[0], self.standing)
-        identities = {part.name: Identity.of(next(requests(part.source, [EXAMPLE]))) for part in parts}
+        identities = {part.name: Identity.of(part.source) for part in parts}
         found = recorded_calls(islice(self.ledger.records(), MAX_RECORDS) if self.ledger else (), identities)
         calls = {part.name: call_tokens(part.source, by_part[part.name], found[part.name]) for part in parts}
         return {part.name: self._of(part, identities[part.name], calls[part.name], found[part.name]) for part in parts}
