@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from apl_bench.annotation.agreement import Measure
 from apl_bench.asking.prices import _table, parse_price, price_of
 from apl_bench.expressions import parse
-from apl_bench.health import (
+from apl_bench.health.intervals import clustered_share, design_effect, exact_share, incomplete_beta, sign_test
+from apl_bench.health.length import Length, Seen, doubling_odds
+from apl_bench.health.measures import (
     Agreement,
     Answer,
     Calibration,
@@ -25,14 +27,12 @@ from apl_bench.health import (
     agreement,
     health,
 )
-from apl_bench.intervals import clustered_share, design_effect, exact_share, incomplete_beta, sign_test
+from apl_bench.health.opinions import Splitter, Subject, asked, cost
+from apl_bench.health.phrases import PATTERNS, phrases_in
 from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.judgments.record import Record
-from apl_bench.length import Length, Seen, doubling_odds
-from apl_bench.opinions import Splitter, Subject, asked, cost
 from apl_bench.oracles.simulated import Chances, Simulated
-from apl_bench.phrases import PATTERNS, phrases_in
 from apl_bench.spec import PluginSpec
 from apl_bench.types import Comparison, Completion, Pair, Prompt, Reading, Reply, Verdict
 from apl_bench.wrapping import create_oracle

@@ -18,8 +18,8 @@ from matplotlib.ticker import PercentFormatter
 from apl_bench.annotation.agreement import Measure
 from apl_bench.cli.figures import COLOURS, DPI, GREY, MARKERS, plain
 from apl_bench.cli.health_tables import Report
-from apl_bench.health import Agreement, Health, Missing
-from apl_bench.length import RATIOS
+from apl_bench.health.length import RATIOS
+from apl_bench.health.measures import Agreement, Health, Missing
 from apl_bench.statistics import Estimate
 
 MAX_JUDGES = len(COLOURS)

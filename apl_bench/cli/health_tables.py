@@ -16,8 +16,8 @@ from typing import Any
 from apl_bench.annotation.agreement import Measure
 from apl_bench.asking.prices import Price
 from apl_bench.cli.console import heading, number, safe, table
-from apl_bench.health import Agreement, Found, Health, Missing, agreement, health
-from apl_bench.opinions import Cost, Subject, WinRates, cost
+from apl_bench.health.measures import Agreement, Found, Health, Missing, agreement, health
+from apl_bench.health.opinions import Cost, Subject, WinRates, cost
 from apl_bench.statistics import Estimate
 from apl_bench.types import Verdict
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from apl_bench.asking.prices import Price
     from apl_bench.cli.health_tables import Report
     from apl_bench.experiment import Means
-    from apl_bench.opinions import Subject, WinRates
+    from apl_bench.health.opinions import Subject, WinRates
     from apl_bench.records import Run
     from apl_bench.spec import PluginSpec
 
@@ -144,7 +144,7 @@ def _beside(folder: Path, name: str) -> Path:
 def _of_runs(runs: Sequence[Run], who: Who, asked: AskingOptions) -> Report:
     """Oracles and judges as they were recorded; several runs with the same one are put together."""
     from apl_bench.cli.health_tables import Report
-    from apl_bench.opinions import PARTS, recorded
+    from apl_bench.health.opinions import PARTS, recorded
 
     found: dict[str, Subject] = {}
     judged: list[tuple[Run, Subject]] = []
@@ -162,7 +162,7 @@ def _against(
     judged: Sequence[tuple[Run, Subject]], expressions: Sequence[str], asked: AskingOptions
 ) -> tuple[list[Subject], list[tuple[str, WinRates]]]:
     """What other judges say of the comparisons of each run, and the win rates that follow."""
-    from apl_bench.opinions import rejudged, win_rates
+    from apl_bench.health.opinions import rejudged, win_rates
 
     found: dict[str, Subject] = {}
     rates = []
@@ -181,8 +181,8 @@ def _of_pairs(path: Path, who: Who, asked: AskingOptions) -> Report:
     from dataclasses import replace
 
     from apl_bench.cli.health_tables import Report
-    from apl_bench.opinions import asked as ask
-    from apl_bench.pair_file import read_pairs
+    from apl_bench.health.opinions import asked as ask
+    from apl_bench.health.pair_file import read_pairs
     from apl_bench.spec import PluginSpec
 
     if who.against:

@@ -388,8 +388,8 @@ def test_the_figure_shows_each_known_measure_of_each_judge(pairs: Path, tmp_path
     pytest.importorskip("matplotlib")
     from apl_bench.cli.health_figures import MAX_JUDGES, draw_health, share_rows
     from apl_bench.cli.health_tables import Report
-    from apl_bench.opinions import asked
-    from apl_bench.pair_file import read_pairs
+    from apl_bench.health.opinions import asked
+    from apl_bench.health.pair_file import read_pairs
 
     with Ledger(tmp_path / "ledger") as ledger:
         items = [row.pair for row in read_pairs(pairs)]

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from apl_bench.annotation.agreement import Measure
-from apl_bench.intervals import clustered_share
+from apl_bench.health.intervals import clustered_share
 
 RATIOS = (1.0, 1.1, 1.25, 1.5, 2.0, math.inf)  # longer : shorter; a bin holds its upper end
 MIN_VERDICTS = 20

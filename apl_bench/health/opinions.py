@@ -11,7 +11,7 @@ import numpy as np
 
 from apl_bench.asking.prices import Price, Usage, price_of
 from apl_bench.expressions import describe
-from apl_bench.health import Answer, Opinion
+from apl_bench.health.measures import Answer, Opinion
 from apl_bench.judging import Judged, Judging
 from apl_bench.judgments.record import Record
 from apl_bench.oracles.wrappers import BothOrders

@@ -14,9 +14,9 @@ from itertools import combinations
 from typing import TypeAlias
 
 from apl_bench.annotation.agreement import Measure, alpha_measure, kappa_measure
-from apl_bench.intervals import clustered_share, exact_share, sign_test
-from apl_bench.length import Length, Seen, length_preference
-from apl_bench.phrases import phrases_in
+from apl_bench.health.intervals import clustered_share, exact_share, sign_test
+from apl_bench.health.length import Length, Seen, length_preference
+from apl_bench.health.phrases import phrases_in
 from apl_bench.types import Pair, Reading, Verdict
 
 NUM_BINS = 5  # of p_first, folded: from 0.5 to 1

@@ -1,0 +1,1 @@
+"""How far a judge can be trusted: what its recorded or repeated verdicts say of it."""
