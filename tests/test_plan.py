@@ -27,6 +27,7 @@ from apl_bench.planning.calls import (
     call_tokens,
     num_batches,
     recorded_calls,
+    requests,
     seconds_for,
 )
 from apl_bench.planning.counting import EXAMPLES, Source, known
@@ -41,12 +42,13 @@ from apl_bench.records import Run, RunWriter, run_path
 from apl_bench.registry import STRATEGIES
 from apl_bench.runner import run
 from apl_bench.spec import PluginSpec, RunSpec
-from apl_bench.types import Pair, Reply, SpecError
+from apl_bench.types import JSON, LengthBounds, Pair, Reply, SpecError
 from apl_bench.wrapping import Wrapped
 from tests.asking.provider import Scripted
 from tests.fakes import constant, prompt_pool, prompts
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
+BOUNDS = LengthBounds(8, 12)
 GPT = PluginSpec("openai", {"model": "gpt-4.1-mini", "template": "paper-sentiment-v1"})
 TINY = (
     "loop.budget=8", "loop.labels_per_step=4", "loop.prompts_per_step=12", "loop.oversample=2",
@@ -254,9 +256,6 @@ def test_tokens_by_characters_or_by_recorded_usage() -> None:
     assert remote(19)[1].latency_s is None
 
 
-BOUNDS = texts.LengthBounds(8, 12)
-
-
 def test_only_calls_of_the_same_model_and_parameters_count() -> None:
     sources = [Source.of(replace(GPT, params={**GPT.params, **other}), "random")
                for other in ({}, {"temperature": 0.5}, {"model": "gpt-4.1"}, {"seed": 5})]  # fmt: skip
@@ -266,9 +265,7 @@ def test_only_calls_of_the_same_model_and_parameters_count() -> None:
     assert [found.num for found in recorded_calls(records, wanted).values()] == [2, 0, 0, 2]  # a seed costs nothing
 
 
-def requests_of(source: Source, pairs: Sequence[Pair]) -> list[dict[str, object]]:
-    from apl_bench.planning.calls import requests
-
+def requests_of(source: Source, pairs: Sequence[Pair]) -> list[dict[str, JSON]]:
     return [dict(request) for request in requests(source, pairs)]
 
 
