@@ -258,7 +258,7 @@ def _typed(name: str, kind: str, value: Any) -> Any:
 def override(tables: Mapping[str, Mapping[str, Any]], assignment: str) -> dict[str, dict[str, Any]]:
     """The tables with one `table.key=value` applied; the value is read as TOML, else taken as text.
 
-    Plugin tables (task, strategy, oracle, judge) take any key: their plugin says what it knows when it is built.
+    Plugin tables (task, strategy, oracle, judge, wrapper) take any key: the plugin says what it knows when it is built.
     """
     path, separator, text = assignment.partition("=")
     table, dot, key = path.strip().partition(".")
@@ -266,7 +266,7 @@ def override(tables: Mapping[str, Mapping[str, Any]], assignment: str) -> dict[s
         raise SpecError(f"--set {assignment!r} is not of the form table.key=value, such as training.epochs=3")
     if table not in tables:
         raise nearest(table, "table to set", tables)
-    if table not in _PLUGINS:
+    if table in _SECTIONS:
         known = [field.name for field in dataclasses.fields(_SECTIONS[table])]
         if key not in known:
             raise nearest(f"{table}.{key}", "setting", [f"{table}.{name}" for name in known])

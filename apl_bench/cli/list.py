@@ -9,16 +9,16 @@ import click
 
 from apl_bench import presets
 from apl_bench.cli.console import heading, safe, table
-from apl_bench.registry import BUILT_IN, ORACLES, STRATEGIES, TASKS, Entry
+from apl_bench.registry import BUILT_IN, ORACLES, STRATEGIES, TASKS, WRAPPERS, Entry
 
-REGISTRIES: dict[str, Any] = {"strategies": STRATEGIES, "tasks": TASKS, "oracles": ORACLES}
+REGISTRIES: dict[str, Any] = {"strategies": STRATEGIES, "tasks": TASKS, "oracles": ORACLES, "wrappers": WRAPPERS}
 
 
 @click.command("list")
 @click.argument("kind", type=click.Choice([*REGISTRIES, "presets"]), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(kind: str | None, as_json: bool) -> None:
-    """List strategies, tasks, oracles or presets (all of them, where none is named)."""
+    """List strategies, tasks, oracles, wrappers or presets (all of them, where none is named)."""
     found = {name: entries(name) for name in ([kind] if kind else [*REGISTRIES, "presets"])}
     if as_json:
         click.echo(json.dumps({name: [as_dict(entry) for entry in found[name]] for name in found}, indent=2))

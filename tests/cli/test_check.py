@@ -63,3 +63,16 @@ def test_what_the_user_got_wrong_is_an_error_and_not_a_finding(arguments: tuple[
     done = call(*arguments)
     assert done.exit_code == 2
     assert text in done.stderr
+
+
+def test_an_oracle_is_checked_with_its_usual_parameters() -> None:
+    done = call("oracle", "simulated", "--set", "oracle.temperature=0")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "oracle simulated (apl-bench 0.1.0) keeps its contract\n"
+
+
+def test_a_wrapper_is_checked_with_its_parameters() -> None:
+    done = call("wrapper", "flip", "--set", "wrapper.rate=0.1")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "wrapper flip (apl-bench 0.1.0) keeps its contract\n"
+    assert call("wrapper", "flip", "--set", "wrapper.rate=2").exit_code == 2

@@ -38,7 +38,7 @@ def test_aliases_are_shown() -> None:
 
 def test_json_has_the_same_and_no_kind_means_all() -> None:
     found = json.loads(call("--json"))
-    assert list(found) == ["strategies", "tasks", "oracles", "presets"]
+    assert list(found) == ["strategies", "tasks", "oracles", "wrappers", "presets"]
     assert [entry["name"] for entry in found["strategies"]] == [entry.name for entry in STRATEGIES.entries()]
     assert set(found["tasks"][0]) == {"name", "summary", "origin", "aliases", "error"}
 

@@ -381,6 +381,7 @@ def test_the_request_holds_all_that_can_change_the_answer(folders: dict[str, Pat
         "max_length": 40, "truncation": "left", "dtype": "float32", "form": "chat", "prompt": "the film was",
         "first": "b", "second": "a", "repeat": 2,
     }  # fmt: skip
+    assert dict(oracle(folders, "llama").request(comparison("a", "b")))["form"] == "plain"
 
 
 def test_another_folder_with_the_same_model_makes_the_same_request(folders: dict[str, Path], copied: Path) -> None:
