@@ -54,7 +54,7 @@ class Means:
     def judging(self, part: str, plugin: PluginSpec, order: str) -> Judging:
         """The oracle or the judge of a run."""
         source = create_oracle(plugin)
-        mode = self.mode if source.oracle.local else self.remote_mode
+        mode = Mode.REPLAY if source.replays else self.mode if source.oracle.local else self.remote_mode
         generation = self.generation if mode in (Mode.REFRESH, Mode.AUDIT) else 0
         manner = Manner(mode, order, generation, part in self.batch)
         self._asked.append(Judging(source, self.ledger, manner, self.asking))

@@ -276,5 +276,8 @@ WRAPPERS: Registry[Wrapper] = Registry(
             "apl_bench.oracles.wrappers:BothOrders", "asks in both orders of presentation; disagreement is a tie"
         ),
         "repeat": Builtin("apl_bench.oracles.wrappers:Repeat", "asks several times and goes by the majority"),
+        "replay": Builtin(
+            "apl_bench.oracles.wrappers:Replay", "the ledger alone: never asks, and stops where a judgment is missing"
+        ),
     },
 )

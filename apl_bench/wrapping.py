@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from apl_bench.failures import OracleError
+from apl_bench.oracles.wrappers import Replay
 from apl_bench.protocols import Oracle, Wrapper
 from apl_bench.registry import ORACLES, WRAPPERS
 from apl_bench.spec import PluginSpec
@@ -18,6 +19,11 @@ class Wrapped:
 
     oracle: Oracle
     wrappers: tuple[Wrapper, ...] = ()
+
+    @property
+    def replays(self) -> bool:
+        """Whether the oracle must not be asked."""
+        return any(isinstance(wrapper, Replay) for wrapper in self.wrappers)
 
     def leaves(self, comparison: Comparison) -> list[Comparison]:
         """The comparisons that the oracle itself is asked, in the order in which `read` wants their replies."""

@@ -1,5 +1,5 @@
-"""Around any oracle: noise in its answers (flip, abstain, position_bias), and several questions made into one answer
-(both_orders, repeat).
+"""Around any oracle: noise in its answers (flip, abstain, position_bias), several questions made into one answer
+(both_orders, repeat), and the ledger in its place (replay).
 
 Noise is no random draw but one number in [0, 1), a keyed hash of the wrapper's name, its `seed`, the prompt, the two
 texts in the order shown, and the repeat. It is the same on every machine, at every retry and in a replay, independent
@@ -150,3 +150,16 @@ class Repeat(Wrapper):
         if len(given) == len(valid):
             return Reading(verdict, sum(given) / len(given))
         return Reading(verdict, (votes[Verdict.FIRST] + votes[Verdict.TIE] / 2) / len(valid))
+
+
+class Replay(Wrapper):
+    """The ledger alone: the oracle inside is never asked, whatever the mode, and a comparison that nobody recorded stops
+    the run. The harness looks for this wrapper; readings go through it as they are."""
+
+    summary: ClassVar[str] = "the ledger alone: never asks, and stops where a judgment is missing"
+
+    def combine(self, comparison: Comparison, readings: Sequence[Reading]) -> Reading:
+        """What was recorded."""
+        del comparison
+        (reading,) = readings
+        return reading

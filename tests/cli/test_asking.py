@@ -67,6 +67,12 @@ def test_a_bought_run_says_what_it_spent_and_replays_offline_without_a_key(
     assert len(server.calls) == num_calls
 
 
+def test_one_of_the_two_can_be_the_ledger_alone(tmp_path: Path, server: FakeProvider) -> None:
+    alone = run(tmp_path, "--oracle", oracle(server), "--judge", f"replay({oracle(server)})")
+    assert alone.exit_code == 4, alone.output
+    assert server.calls == [], "the judge is asked first, about theta_0"
+
+
 def test_in_ci_what_is_not_recorded_is_not_bought(
     tmp_path: Path, server: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
