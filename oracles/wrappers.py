@@ -153,8 +153,8 @@ class Repeat(Wrapper):
 
 
 class Replay(Wrapper):
-    """The ledger alone: the oracle inside is never asked, whatever the mode, and a comparison that nobody recorded stops
-    the run. The harness looks for this wrapper; readings go through it as they are."""
+    """The ledger alone: the oracle inside is never asked, whatever the mode, and a comparison that nobody recorded
+    stops the run. The harness looks for this wrapper; readings go through it as they are."""
 
     summary: ClassVar[str] = "the ledger alone: never asks, and stops where a judgment is missing"
 
