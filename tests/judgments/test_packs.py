@@ -242,7 +242,7 @@ def other_key(line: bytes) -> bytes:
         (lambda line: b"[" * 100_000 + b"\n", "line 2: it is not JSON"),
         (
             lambda line: random.Random(0).randbytes(MAX_LINE_BYTES).replace(b"\n", b"").hex().encode() + b"\n",
-            f"more than {MAX_LINE_BYTES} bytes",
+            f"it has a line of more than {MAX_LINE_BYTES} bytes",
         ),
         (lambda line: b"\n" + line, "line 2: it is not JSON"),
         (lambda line: line + line, "line 3 is not in the order"),
