@@ -22,6 +22,7 @@ PARAMETERS: dict[str, list[dict[str, Any]]] = {
     "position_bias": [{"rate": 0.5}, {"rate": 0}],
     "both_orders": [{}],
     "repeat": [{"num": 1}, {"num": 2}, {"num": 5}],
+    "replay": [{}],
 }
 
 

@@ -126,7 +126,7 @@ def test_wrappers_compose(wrappers: list[Wrapper], asked: Comparison) -> None:
     assert source.read(asked, replies) == read(asked, wrappers)
 
 
-@pytest.mark.parametrize("name", ["flip", "abstain", "position_bias", "both_orders", "repeat"])
+@pytest.mark.parametrize("name", WRAPPERS.names())
 def test_the_registry_says_what_the_class_says(name: str) -> None:
     assert WRAPPERS.entry(name).summary == WRAPPERS.load(name).summary
 
