@@ -198,11 +198,21 @@ def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
 def test_the_first_entry_of_a_key_wins(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
     first, again = Entry(KEY, 0), Entry(KEY, 1)
-    index.extend("b.jsonl", [(first, Location("b.jsonl", 1, 2)), (first, Location("b.jsonl", 5, 6))], 12)
+    index.extend("b.jsonl", [(first, Location("b.jsonl", 5, 6)), (first, Location("b.jsonl", 1, 2))], 12)
     index.extend("a.jsonl", [(first, Location("a.jsonl", 3, 4)), (again, Location("a.jsonl", 8, 4))], 8)
-    assert index.find([first, again]) == {first: Location("b.jsonl", 1, 2), again: Location("a.jsonl", 8, 4)}
+    assert index.find([first, again]) == {first: Location("b.jsonl", 5, 6), again: Location("a.jsonl", 8, 4)}
     assert index.progress(["a.jsonl", "b.jsonl"]) == {"a.jsonl": Progress(8, 1, 1), "b.jsonl": Progress(12, 1, 0)}
     index.check(["a.jsonl", "b.jsonl"])
+
+
+def test_what_fails_half_way_is_undone(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    with pytest.raises(KeyboardInterrupt), index._transaction() as connection:
+        connection.execute("DELETE FROM Cache")
+        raise KeyboardInterrupt
+    index.check([])
+    index.extend("a.jsonl", [(Entry(KEY, 0), Location("a.jsonl", 0, 9))], 10)
+    index.check(["a.jsonl"])
 
 
 def test_entries_come_in_the_order_of_key_and_generation(tmp_path: Path) -> None:
