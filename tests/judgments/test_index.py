@@ -207,9 +207,14 @@ def test_the_first_entry_of_a_key_wins(tmp_path: Path) -> None:
 
 def test_what_fails_half_way_is_undone(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
-    with pytest.raises(KeyboardInterrupt), index._transaction() as connection:
-        connection.execute("DELETE FROM Cache")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with index._transaction() as connection:
+            connection.execute("DELETE FROM Cache")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     index.check([])
     index.extend("a.jsonl", [(Entry(KEY, 0), Location("a.jsonl", 0, 9))], 10)
     index.check(["a.jsonl"])
