@@ -121,6 +121,12 @@ class Registry(Generic[T]):
             raise SpecError(f"the {self.kind} {name!r} needs a value for: {', '.join(needed)}")
         return cls(**params)
 
+    def defaults(self, name: str) -> dict[str, JSON]:
+        """The constructor's defaults, so that a spec can state them; None means not set, and is left out."""
+        parameters = inspect.signature(self.load(name)).parameters.values()
+        stated = {p.name: p.default for p in parameters if p.default is not p.empty and p.default is not None}
+        return dict(stated)
+
     def identity(self, name: str) -> dict[str, JSON]:
         """What a name stands for today: its distribution and version, and the sha256 of the file its class is in."""
         cls = self.load(name)

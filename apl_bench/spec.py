@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import math
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from apl_bench.types import JSON, SpecError
 IDENTITY_PREFIX = "run-spec/1"
 REGIMES = ("restart", "continue", "online")
 ORDERS = ("random", "both", "fixed")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")  # of a model on the hub
+COMMIT = re.compile(r"[0-9a-f]{40}")  # of its revision: a branch can change
 
 
 def nearest(word: str, kind: str, known: Iterable[str]) -> SpecError:

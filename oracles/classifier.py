@@ -8,7 +8,6 @@ Paper: GPT-4 judges. This stands in for it at no cost, and knows words and pairs
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import rfc8785
 
 from apl_bench.oracles.fluency import incoherence, odd_share, repetition, unknown_share
+from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, sigmoid
+from apl_bench.oracles.scores import reply as scored_reply
 from apl_bench.oracles.sentiment import bounded, feature_keys, log_odds
 from apl_bench.oracles.weights import Weights, read_weights
 from apl_bench.oracles.words import may_be_cut, tokenize
@@ -28,8 +28,6 @@ from apl_bench.spec import nearest
 from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
 
 MODELS = ("judge", "oracle")
-DIGITS = 6  # of a recorded score; verdicts are read from the recorded digits
-MAX_SCORE = 1e4  # nats; a recorded score beyond it is not ours
 
 _DATA = Path(__file__).resolve().parent / "data"
 
@@ -127,12 +125,10 @@ class Classifier(Oracle):
 
     def read(self, reply: Reply) -> Reading:
         """The higher score wins; p_first = sigmoid(score_first - score_second). Anything but two scores is INVALID."""
-        scores = _read_scores(reply.raw) if reply.outcome == "ok" else None
+        scores = read_scores(reply)
         if scores is None:
             return Reading(Verdict.INVALID)
-        difference = scores[0] - scores[1]
-        verdict = Verdict.FIRST if difference > 0 else Verdict.SECOND if difference < 0 else Verdict.TIE
-        return Reading(verdict, round(float(np.exp(-np.logaddexp(0.0, -difference))), DIGITS))
+        return Reading(higher(*scores), sigmoid(scores[0] - scores[1]))
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """The score of each whole text, shape (len(texts),), nats."""
@@ -143,39 +139,10 @@ class Classifier(Oracle):
         return self._scorer(text)
 
     def _reply(self, comparison: Comparison) -> Reply:
-        scores = [self._scorer(comparison.pair.prompt.text + text) for text in comparison.shown]
-        answer: dict[str, JSON] = {}
-        for place, score in zip(("first", "second"), scores, strict=True):
-            answer[f"score_{place}"] = score.total
-            answer[place] = {
-                "sentiment": score.sentiment,
-                "repetition": score.repetition,
-                "brokenness": score.brokenness,
-            }
-        return Reply(raw=rfc8785.dumps(answer).decode(), model=self._name)
+        first, second = (self._scored(comparison.pair.prompt.text + text) for text in comparison.shown)
+        return scored_reply(self._name, first, second)
 
-
-def _read_scores(raw: str) -> tuple[float, float] | None:
-    """(score_first, score_second), or None where the text is not one JSON object with both as usable numbers."""
-    try:
-        answer = json.loads(raw, object_pairs_hook=_unique)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(answer, dict):
-        return None
-    first, second = _usable(answer.get("score_first")), _usable(answer.get("score_second"))
-    return None if first is None or second is None else (first, second)
-
-
-def _usable(value: object) -> float | None:
-    """The value where it is a number of a size that a score can have; True and NaN are none."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if -MAX_SCORE <= value <= MAX_SCORE else None
-
-
-def _unique(items: list[tuple[str, object]]) -> dict[str, object]:
-    """The object, unless a name stands in it twice: then it has no one meaning."""
-    if len(dict(items)) != len(items):
-        raise ValueError("a name stands twice")
-    return dict(items)
+    def _scored(self, text: str) -> Scored:
+        score = self._scorer(text)
+        pieces = {"sentiment": score.sentiment, "repetition": score.repetition, "brokenness": score.brokenness}
+        return Scored(score.total, pieces)

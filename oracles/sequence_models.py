@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 import rfc8785
 
-from apl_bench.spec import nearest, require
+from apl_bench.spec import COMMIT, HUB_ID, nearest, require
 from apl_bench.types import JSON, SpecError
 
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -130,7 +130,7 @@ def test_an_address_with_a_password_is_not_recorded(address: str) -> None:
 
 def test_another_oracle_or_judge_takes_the_place_of_the_presets_and_knows_its_part() -> None:
     spec = resolve("imdb", "lite", "random", Changes((), "flip(0.1, classifier)", "classifier:oracle"), 0)
-    assert spec.oracle == PluginSpec("classifier", {"model": "oracle"}, (PluginSpec("flip", {"rate": 0.1}),))
+    assert spec.oracle == PluginSpec("classifier", {"model": "oracle"}, (PluginSpec("flip", {"rate": 0.1, "seed": 0}),))
     assert spec.judge == PluginSpec("classifier", {"model": "oracle"})
     judged = resolve("imdb", "lite", "random", Changes(judge="classifier"), 0)
     assert judged == resolve("imdb", "lite", "random", Changes(), 0), "stated by the part, as in the preset"

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from apl_bench.spec import PolicySpec, nearest
+from apl_bench.spec import COMMIT, HUB_ID, PolicySpec, nearest
 from apl_bench.types import SpecError
 
 SHIPPED = "shipped:"
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class PolicyTokenizer:
@@ -102,7 +100,7 @@ def _load(source: str, revision: str | None) -> tuple[Any, PolicyTokenizer]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise SpecError(f"policy.model {source!r} could not be loaded: {reason}. {_remedy(revision)}") from error
     return model, PolicyTokenizer(tokenizer)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from apl_bench.expressions import parse
-from apl_bench.registry import ORACLES, TASKS
+from apl_bench.registry import ORACLES, TASKS, WRAPPERS
 from apl_bench.spec import PluginSpec, RunSpec, nearest, override, require
 from apl_bench.types import SpecError
 
@@ -81,7 +81,8 @@ def resolve(task: str, preset: str, strategy: str, changes: Changes, seed: int) 
 
 
 def _completed(part: str, plugin: PluginSpec, task: str) -> PluginSpec:
-    """The oracle with what follows from its part and the task, where nothing is stated.
+    """The oracle and its wrappers with all their parameters: where one is not stated, what follows from the part and
+    the task, or the constructor's default. A default that changes later then changes no recorded spec.
 
     Raises SpecError where an address holds a password: a spec is recorded, hashed and published.
     """
@@ -89,8 +90,10 @@ def _completed(part: str, plugin: PluginSpec, task: str) -> PluginSpec:
         if isinstance(value, str) and _CREDENTIALS.search(value):
             raise SpecError(f"{part}.{key} has a name or password before its '@', and a spec is published; expected an "
                             "address alone: let a proxy on this machine add the password")  # fmt: skip
-    defaults = ORACLES.load(plugin.name).defaults(part, TASKS.load(task))
-    return replace(plugin, params={**defaults, **plugin.params})
+    follows = ORACLES.load(plugin.name).defaults(part, TASKS.load(task))
+    wrappers = [replace(each, params={**WRAPPERS.defaults(each.name), **each.params}) for each in plugin.wrappers]
+    params = {**ORACLES.defaults(plugin.name), **follows, **plugin.params}
+    return replace(plugin, params=params, wrappers=tuple(wrappers))
 
 
 def _read(path: Path) -> dict[str, Any]:
