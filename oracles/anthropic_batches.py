@@ -47,7 +47,9 @@ async def find(wire: Wire, token: str) -> str | None:
     Only results show these names: raises CallError(STOP) that names the batches which have none yet, where no other one
     is it.
     """
-    found, running, query = None, [], {}
+    found: str | None = None
+    running: list[str] = []
+    query: dict[str, str | None] = {}
     while True:
         page = await _page(wire, query)
         batches = objects(page.get("data"))
@@ -85,8 +87,8 @@ async def collect(wire: Wire, batch_id: str) -> BatchState:
     return answers.state("ended")
 
 
-async def _page(wire: Wire, query: Mapping[str, str]) -> dict[str, Any]:
-    return await wire.table(lambda client: client.messages.batches.with_raw_response.list(limit=100, **query))
+async def _page(wire: Wire, query: Mapping[str, str | None]) -> dict[str, Any]:
+    return await wire.table(lambda client: client.messages.batches.with_raw_response.list(limit=100, extra_query=query))
 
 
 async def _results(wire: Wire, batch_id: str) -> str:
@@ -116,8 +118,8 @@ def _answer(result: object, wire: Wire) -> Reply | str:
     if table.get("type") == "succeeded" and isinstance(message, Mapping):
         try:
             return wire.reply_of(message)
-        except CallError as error:
-            return str(error)
+        except CallError as failure:
+            return str(failure)
     error = table.get("error")
     inner = error.get("error") if isinstance(error, Mapping) else None
     if not isinstance(inner, Mapping):

@@ -49,9 +49,10 @@ async def submit(wire: Wire, bodies: Sequence[Mapping[str, Any]], token: str) ->
 
 async def find(wire: Wire, token: str) -> str | None:
     """The id of the oldest batch whose metadata carry this token; the provider lists the newest first."""
-    found, query = None, {}
+    found: str | None = None
+    query: dict[str, str | None] = {}
     while True:
-        page = await _table(wire, lambda client, query=query: client.batches.with_raw_response.list(limit=100, **query))
+        page = await _page(wire, query)
         batches = objects(page.get("data"))
         mine = [batch for batch in batches if _token(batch) == token]
         found = text_in(mine[-1], "id", wire.who) if mine else found
@@ -59,6 +60,10 @@ async def find(wire: Wire, token: str) -> str | None:
         if page.get("has_more") is not True or last is None or query == {"after": last}:
             return found
         query = {"after": last}
+
+
+async def _page(wire: Wire, query: Mapping[str, str | None]) -> dict[str, Any]:
+    return await _table(wire, lambda client: client.batches.with_raw_response.list(limit=100, extra_query=query))
 
 
 async def collect(wire: Wire, batch_id: str, with_logprobs: bool) -> BatchState:

@@ -127,7 +127,7 @@ class Wire:
 
 def _fault(error: APIStatusError) -> Fault:
     body = error.body if isinstance(error.body, Mapping) else {}
-    said = body.get("message")
+    said = body.get("message", body.get("detail"))  # the second is how servers made with FastAPI say it
     text = said if isinstance(said, str) else str(error.body or error.message)
     code, param = (value if isinstance(value, str) else None for value in (error.code or error.type, error.param))
     return Fault(error.status_code, text, code, param, error.response.headers)
