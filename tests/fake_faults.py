@@ -164,6 +164,9 @@ FAULTS: Mapping[str, _Fault] = {
     "403": _status(403, "Country, region, or territory not supported", "unsupported_country_region_territory"),
     "404": _status(404, "The model does not exist or you do not have access to it.", "model_not_found"),
     "unsupported": _unsupported,
+    "detail": lambda _call, _number, value: as_json(
+        {"detail": value or "Server is pinned to 'm'; requested 'n'."}, 400
+    ),
     "too-long": _status(
         400, "This model's maximum context length is 8192 tokens", "context_length_exceeded", "messages"
     ),

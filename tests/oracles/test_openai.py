@@ -278,6 +278,7 @@ FAULTS: list[tuple[str, Remedy, float | None, str]] = [
     ("unsupported:max_tokens", Remedy.STOP, None, "change token_parameter or max_output_tokens"),
     ("unsupported:response_format", Remedy.STOP, None, "set reply to 'text'"),
     ("too-long", Remedy.STOP, None, "The texts are too long"),
+    ("detail", Remedy.STOP, None, "(m-1) answered 400: Server is pinned to 'm'; requested 'n'. The request itself"),
     ("malformed", Remedy.RETRY, None, "no JSON object"),
     ("wrong-type", Remedy.RETRY, None, "no JSON object: '<html>gateway</html>'"),
     ("not-a-table", Remedy.RETRY, None, "no JSON object"),
