@@ -3,7 +3,9 @@
     python -m tests.slow.smollm2 build/smollm2
 
 writes the model to a folder as `transformers serve` can read it: given the package's GGUF file itself, the server of
-transformers 5.23 fails to find the model's architecture in it.
+transformers 5.23 fails to find the model's architecture in it. One thing is added: the chat template puts in the
+messages that a request may give as `examples` in its `chat_template_kwargs`. Without any, this model never keeps to
+the format of replies that it is asked for.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def missing() -> str:
 
 
 def write_model(folder: Path) -> None:
-    """The package's model as a folder with its weights in float32, its tokenizer and its chat template."""
+    """The package's model as a folder: weights in float32, tokenizer, and the chat template, which takes examples."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -53,10 +55,19 @@ def write_model(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:  # so that half a model is never taken for one
         model.save_pretrained(beside)
-        AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(beside)
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+        tokenizer.chat_template = _with_examples(tokenizer.chat_template)
+        tokenizer.save_pretrained(beside)
         folder.mkdir(exist_ok=True)
         for path in sorted(Path(beside).iterdir(), key=lambda each: each.name == "config.json"):
             path.rename(folder / path.name)
+
+
+def _with_examples(chat_template: str) -> str:
+    """The same, with the messages in `examples`, if there are any, after the first message, which is the system's."""
+    loop = "{% for message in messages %}"
+    assert chat_template.count(loop) == 1
+    return chat_template.replace(loop, "{% for message in messages[:1] + (examples or []) + messages[1:] %}")
 
 
 class Server:

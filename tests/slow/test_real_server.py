@@ -2,8 +2,9 @@
 
     make test-slow
 
-Nothing here says how good a judge the model is: it is a poor one, and most of its replies are no verdicts. What it says
-must arrive as it said it, be counted, be read for what it is, be paid for once, and replay without the server.
+Nothing here says how good a judge the model is: it is a poor one, gives no verdicts unless it is shown how, and then
+nearly always A. What it says must arrive as it said it, be counted, be read for what it is, be paid for once, and
+replay without the server.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from apl_bench.failures import OracleError
 from apl_bench.judging import Judged, Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.oracles.openai_chat import OpenAIChat
-from apl_bench.types import Completion, Pair, Prompt, Verdict
+from apl_bench.types import Comparison, Completion, Pair, Prompt, Verdict
 from tests.fuzz_verdicts import label_in_json, label_in_text
 from tests.slow.smollm2 import MODEL, Server, missing
 
@@ -59,6 +60,19 @@ def pair(prompt: str, first: str, second: str) -> Pair:
 
 
 PAIRS = [pair(*review) for review in REVIEWS]
+
+
+def example(shown: Pair, reply: str) -> list[dict[str, str]]:
+    question = TEMPLATE.render(Comparison(shown, swapped=False)).user
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+
+
+EXAMPLES = [
+    *example(pair("This film", " was a delight.", " was a bore."),
+             "Comparison: Review A praises the film, and Review B does not.\nPreferred: A"),
+    *example(pair("The plot", " makes no sense.", " is clever and moving."),
+             "Comparison: Review B praises the plot, and Review A does not.\nPreferred: B"),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,31 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_pair_has_the_models_own_reply(server: Server, ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     judged = judge(server.base_url, ledger).judged
+    check_replies(judged)
+    with capsys.disabled():
+        print(f"\n{shares(judged)}")
+
+
+def test_verdicts_that_the_model_gives_are_read_as_given(
+    server: Server, ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With two examples before the question, which only this server knows how to take, it keeps to the format."""
+    judged = judge(server.base_url, tmp_path, extra_body={"chat_template_kwargs": {"examples": EXAMPLES}}).judged
+    check_replies(judged)
+    valid = [each for each in judged if each.verdict is not Verdict.INVALID]
+    assert {each.swapped for each in valid} == {False, True}, "so that a verdict left in shown order would be seen"
+    without = judge(server.base_url, ledger).judged
+    assert all(num_asked(more) > num_asked(less) for more, less in zip(judged, without, strict=True))
+    with capsys.disabled():
+        print(f"\n{shares(judged)}")
+
+
+def num_asked(judged: Judged) -> int:
+    return judged.records[0].reply.usage["prompt_tokens"]
+
+
+def check_replies(judged: Sequence[Judged]) -> None:
+    """A whole reply for each pair, whose parts agree with each other, and the verdict that it gives."""
     replies = [record.reply for each in judged for record in each.records]
     assert len(replies) == len(PAIRS)
     for reply in replies:
@@ -120,8 +159,6 @@ def test_every_pair_has_the_models_own_reply(server: Server, ledger: Path, capsy
     for each in judged:
         assert each.verdict is plainly(each)
         assert each.p_first is None
-    with capsys.disabled():
-        print(f"\n{shares(judged)}")
 
 
 def plainly(judged: Judged) -> Verdict:
