@@ -9,7 +9,7 @@ what grows with it. Sockets are blocked in the replay.
 from __future__ import annotations
 
 import random
-import resource
+import re
 import socket
 import subprocess
 import sys
@@ -35,6 +35,12 @@ TEXT = ("the film was a good bad movie and I liked it very much plot acting dire
 WORDS = TEXT.split()
 RAW = ('{{"first":{{"brokenness":0.12,"repetition":0.5,"sentiment":1.23}},"score_first":{0},"score_second":-0.2,'
        '"second":{{"brokenness":0.1,"repetition":0.2,"sentiment":0.1}}}}')  # fmt: skip
+
+
+def _peak_kb() -> int:
+    """This program's own peak; getrusage would count that of the process which started it, too."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(found[1]) if found else 0
 
 
 def pair(number: int) -> Pair:
@@ -160,7 +166,7 @@ def _stage(name: str, folder: Path, num: int) -> str:
     start = time.perf_counter()
     said = STAGES[name](folder, num)
     seconds, cpu_s = time.perf_counter() - start, time.process_time()
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = _peak_kb() / 1024
     return f"  {name:20} {seconds:7.2f} s  CPU {cpu_s:7.2f} s  peak {peak_mb:5.0f} MB  {said}"
 
 
