@@ -24,11 +24,11 @@ COMMANDS = {
     "compare": Lazy("apl_bench.cli.compare:compare_", "Compare strategies over the seeds that were run."),
     "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
     "ledger": Lazy("apl_bench.cli.ledger:ledger_", "Look into the ledger of judgments, check it, and share it."),
-    "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles or presets."),
+    "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles, wrappers or presets."),
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
     "judge-report": Lazy("apl_bench.cli.judge_report:judge_report", "Say how good a judge is at judging."),
     "annotate": Lazy("apl_bench.cli.annotate:annotate", "Answer what runs ask of people; their agreement."),
-    "check": Lazy("apl_bench.cli.check:check", "Say what is wrong with a strategy, task or oracle."),
+    "check": Lazy("apl_bench.cli.check:check", "Say what is wrong with a strategy, task, oracle or wrapper."),
 }
 
 

@@ -50,7 +50,7 @@ def test_every_command_exists_and_explains_itself(name: str) -> None:
 def test_an_unknown_command_is_answered_with_the_nearest() -> None:
     done = CliRunner().invoke(main, ["comprae"])
     assert done.exit_code == 2
-    assert "no command called 'comprae'. Did you mean 'compare'? There are: run, compare" in done.stderr
+    assert "no command called 'comprae'. Did you mean 'compare'? There are: run, plan" in done.stderr
 
 
 @pytest.mark.parametrize(
