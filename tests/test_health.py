@@ -523,14 +523,18 @@ def test_replies_that_no_wrapper_asked_for_are_refused(ledger: Ledger) -> None:
 
 
 def bought(model: str, provider: str, usage: dict[str, int]) -> Subject:
-    record = Record.of({"provider": provider, "model": model}, Reply("Preferred: A", model, usage=usage))
+    record = Record.of(
+        {"provider": provider, "model": model, "endpoint": f"api.{provider}.com"},
+        Reply("Preferred: A", model, usage=usage),
+    )
     return Subject("judge", model, "random", (), {record.key: record}, sound=True)
 
 
 def test_cost_is_by_list_price_and_unknown_stays_unknown() -> None:
     usage = {"input_tokens": 1_000_000, "output_tokens": 100_000}
     model = next(name for provider, name in _table() if provider == "anthropic")
-    price = price_of("anthropic", model)
+    price = price_of({"provider": "anthropic", "model": model, "endpoint": "api.anthropic.com"})
+    assert price_of({"provider": "anthropic", "model": model, "endpoint": "127.0.0.1:8000"}) is None, "who knows"
     assert price is not None
     known = cost(bought(model, "anthropic", usage))
     assert (known.calls, known.tokens) == (1, 1_100_000)

@@ -89,8 +89,7 @@ class Asking:
         yield from desk.records(oracle, questions, self._price(questions), self.dispatcher.run)
 
     def _price(self, questions: Sequence[Question]) -> Price | None:
-        request = questions[0].request
-        return self.terms.price or price_of(str(request.get("provider")), str(request.get("model")))
+        return self.terms.price or price_of(questions[0].request)
 
 
 def _as_they_come(oracle: DeferredOracle, questions: Sequence[Question]) -> Iterator[list[Record]]:

@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from apl_bench.types import SpecError
+from apl_bench.types import JSON, SpecError
 
 MILLION = 1_000_000
 # OpenAI counts cached tokens within prompt_tokens, Anthropic beside input_tokens: all are priced as plain input here.
+_HOSTS = {"openai": "api.openai.com", "anthropic": "api.anthropic.com"}
 _INPUT = ("prompt_tokens", "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
 
@@ -53,9 +54,18 @@ class Price:
         return replace(self, input_usd=self.input_usd * share, output_usd=self.output_usd * share, batch_share=1.0)
 
 
-def price_of(provider: str, model: str) -> Price | None:
-    """The list price of exactly this model; None where the table does not have it, which is not 0."""
-    return _table().get((provider, model))
+def price_of(request: Mapping[str, JSON]) -> Price | None:
+    """The list price of exactly this model at this address; None where the table does not have it, which is not 0.
+
+    A server of one's own may serve a model of any name, so a list price holds at the provider's own address alone.
+    """
+    listed = _table().get((str(request.get("provider")), str(request.get("model"))))
+    return listed if is_providers_own(request) else None
+
+
+def is_providers_own(request: Mapping[str, JSON]) -> bool:
+    """Whether the request goes to the provider itself, and not to a server that speaks its language."""
+    return str(request.get("endpoint")).partition("/")[0] == _HOSTS.get(str(request.get("provider")))
 
 
 def table_of(provider: str) -> str | None:

@@ -143,7 +143,7 @@ def cost(subject: Subject, given: Price | None = None) -> Cost:
     tokens, cost_usd, is_priced = 0, 0.0, True
     for record in subject.records.values():
         used = Usage.of(record.reply.usage)
-        price = given or price_of(str(record.request.get("provider")), str(record.request.get("model")))
+        price = given or price_of(record.request)
         tokens += used.total
         is_priced = is_priced and (price is not None or not used.total)
         cost_usd += price.cost_usd(used) if price else 0.0

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from apl_bench.asking.budget import Caps
-from apl_bench.asking.prices import Price, price_of, table_of
+from apl_bench.asking.prices import Price, is_providers_own, price_of, table_of
 from apl_bench.expressions import describe
 from apl_bench.judging import Mode
 from apl_bench.judgments.ledger import Ledger
@@ -245,11 +245,16 @@ def _number(value: object) -> float:
 def price_for(identity: Identity, given: Price | None) -> tuple[Price | None, str]:
     """The price of a model, and where it is from or why there is none."""
     provider, model = str(identity.fields.get("provider")), str(identity.fields.get("model"))
-    price = given or price_of(provider, model)
+    price = given or price_of(identity.fields)
     if price:
         return price, price.source
     table = table_of(provider)
-    where = f"the price table ({table}) has no {model!r}" if table else f"there is no price table of {provider!r}"
+    if table is None:
+        where = f"there is no price table of {provider!r}"
+    elif is_providers_own(identity.fields):
+        where = f"the price table ({table}) has no {model!r}"
+    else:
+        where = f"the price table ({table}) is of {provider} itself, and not of other servers"
     return None, f"unknown: {where}; give --price INPUT:OUTPUT, dollars a million tokens"
 
 
