@@ -17,7 +17,9 @@ class Remedy(Enum):
 class CallError(Exception):
     """A call that brought no reply: a sentence for the user, what can be done, and the tokens it used all the same.
 
-    `retry_after_s` is what the provider asked for. The text holds no key: the backend scrubs it.
+    `retry_after_s` is what the provider asked for. `answered`: it said that it did nothing (a status of 4xx or 5xx), so
+    that a call without usage cost nothing; else the caps count all that the call could have used. The text holds no
+    key: the backend scrubs it.
     """
 
     def __init__(
@@ -26,11 +28,13 @@ class CallError(Exception):
         remedy: Remedy,
         retry_after_s: float | None = None,
         usage: Mapping[str, int] | None = None,
+        answered: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.remedy = remedy
         self.retry_after_s = retry_after_s
         self.usage = dict(usage or {})
+        self.answered = answered
 
 
 class OracleError(Exception):

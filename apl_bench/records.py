@@ -265,8 +265,9 @@ class RunWriter(Run):
             path.unlink(missing_ok=True)
 
     @cached_property
-    def _written_keys(self) -> set[str]:
-        return set(self.judgments())
+    def _written(self) -> dict[str, int]:
+        """Generation by key."""
+        return {key: record.generation for key, record in self.judgments().items()}
 
     def _mend(self) -> None:
         """Cut off last lines that a kill left unfinished, and remove files that it left half-written."""
@@ -281,12 +282,18 @@ class RunWriter(Run):
     def _add_judgments(self, judged: Sequence[Judged]) -> None:
         """Append the records that are new to this run, on disk before the rows that refer to them."""
         records = {record.key: record for item in judged for record in item.records}
-        new = [record for key, record in records.items() if key not in self._written_keys]
+        generations = {key: record.generation for key, record in records.items()}
+        other = [key for key, generation in generations.items() if self._written.get(key, generation) != generation]
+        if other:
+            raise SpecError(f"{self.path} goes by another reply to {len(other)} comparisons, the first with key "
+                            f"{other[0]}: a run is of one generation. Go on in the mode and generation that it was begun "
+                            "with, or choose another --out")  # fmt: skip
+        new = [record for key, record in records.items() if key not in self._written]
         with (self.path / "judgments.jsonl").open("ab") as file:
             file.write(b"".join(record.to_line() for record in new))
             file.flush()
             os.fsync(file.fileno())
-        self._written_keys.update(record.key for record in new)
+        self._written.update(generations)
 
 
 def file_name(text: str) -> str:

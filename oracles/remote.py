@@ -177,7 +177,7 @@ def failure(fault: Fault, who: str, variable: str, scrub: Scrubber) -> CallError
         remedy, advice = Remedy.RETRY, "The same call may succeed later"
     else:
         remedy, advice, after_s = Remedy.STOP, _what_to_change(fault, variable, scrub), None
-    return CallError(f"{who} answered {fault.status}: {said}. {advice}", remedy, after_s)
+    return CallError(f"{who} answered {fault.status}: {said}. {advice}", remedy, after_s, answered=True)
 
 
 def _what_to_change(fault: Fault, variable: str, scrub: Scrubber) -> str:

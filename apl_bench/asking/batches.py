@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,8 +144,11 @@ class _Errand:
             return note
         batch_id = self._patiently(lambda: self._oracle.find(note.token)) if self._desk.known(note) else None
         if batch_id is None:
-            # what another command noted and never sent is sent by that command, when it goes on
-            note = replace(note, requests=tuple(r for r in note.requests if request_key(r) in self._missing))
+            mine = tuple(request for request in note.requests if request_key(request) in self._missing)
+            if (
+                mine != note.requests
+            ):  # another command noted more: another list is another batch, with a token of its own
+                note = _Note(secrets.token_hex(8), note.provider, mine)
             batch_id = self._submit(note)
         note = replace(note, batch_id=batch_id)
         self._desk.write(note)
@@ -158,8 +161,11 @@ class _Errand:
         self._reserved[note.token] = [meter.reserve(allowance, self._price) for allowance in allowances]
         self._desk.write(note)
 
+        attempts = count()
+
         async def send() -> str:
-            return await self._oracle.find(note.token) or await self._oracle.submit(comparisons, note.token)
+            found = await self._oracle.find(note.token) if next(attempts) else None  # not before the first: it is new
+            return found or await self._oracle.submit(comparisons, note.token)
 
         return self._patiently(send)
 

@@ -70,12 +70,17 @@ class Meter:
         return nothing
 
     def settle(self, reserved: Spent, usage: Mapping[str, int], price: Price | None) -> None:
-        """A reserved call ended: count what it used; one that used nothing, as a refused one, counts as a call only."""
+        """A reserved call ended: count what it used."""
         self._reserved.remove(reserved)
         used = Usage.of(usage)
         self.spent = self.spent.plus(
             Spent(1, used.total, price.cost_usd(used) if price else None if used.total else 0.0)
         )
+
+    def settle_unknown(self, reserved: Spent) -> None:
+        """A reserved call ended and nobody knows what it used (no counts in the reply, no reply in time): all of it."""
+        self._reserved.remove(reserved)
+        self.spent = self.spent.plus(reserved)
 
     @property
     def num_reserved(self) -> int:
@@ -83,6 +88,9 @@ class Meter:
         return len(self._reserved)
 
     def _refuse_above(self, total: Spent) -> None:
+        if self.caps.cost_usd is not None and total.cost_usd is None:
+            raise CapReachedError("--max-cost cannot be kept: something was asked whose price is unknown; give it by "
+                                  "--price INPUT:OUTPUT, or use --max-tokens")  # fmt: skip
         caps = (
             ("--max-calls", self.caps.calls, total.calls, "{:d}"),
             ("--max-tokens", self.caps.tokens, total.tokens, "{:d}"),

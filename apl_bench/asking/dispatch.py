@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from apl_bench.asking.budget import CapReachedError, Meter, Spent
 from apl_bench.asking.pace import Pace, Ticket
-from apl_bench.asking.prices import Price
+from apl_bench.asking.prices import Price, Usage
 from apl_bench.failures import CallError, OracleError, Remedy
 from apl_bench.protocols import RemoteOracle
 from apl_bench.types import Comparison, Reply
@@ -160,7 +160,7 @@ class Dispatcher:
             reserved = self.meter.reserve(round_.oracle.allowance(job.comparison), price)
         except CapReachedError as error:
             round_.waiting.appendleft(job)
-            if not self.meter.num_reserved:  # nothing is out whose reservation could shrink to what it used
+            if not round_.out:  # no call whose reservation could shrink to what it used
                 round_.stopped = error
             return False
         task = asyncio.get_running_loop().create_task(self._call(round_.oracle, job.comparison))
@@ -183,11 +183,17 @@ class Dispatcher:
             round_.stopped = round_.stopped or (error if isinstance(error, Exception) else OracleError("interrupted"))
             return None
         if isinstance(error, CallError):
-            self.meter.settle(call.reserved, error.usage, price)
+            if error.usage or error.answered or error.remedy is not Remedy.RETRY:
+                self.meter.settle(call.reserved, error.usage, price)
+            else:
+                self.meter.settle_unknown(call.reserved)
             self._failed(round_, call, error)
             return None
         reply = task.result()
-        self.meter.settle(call.reserved, reply.usage, price)
+        if Usage.of(reply.usage).total:
+            self.meter.settle(call.reserved, reply.usage, price)
+        else:
+            self.meter.settle_unknown(call.reserved)
         self.pace.succeeded()
         round_.last_reply_at = time.monotonic()
         return call.job.position, reply

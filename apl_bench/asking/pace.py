@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 START = 4
 CUT = 0.9
-PROBE_AFTER = 10  # times the ceiling, in successes, before the first try to go above it; doubled at each failed try
+# Successes before a try to go above the ceiling, in times the ceiling; doubled where the try is refused.
+PROBE_AFTER, PROBE_AT_LAST_AFTER = 10, 640
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 60.0  # after a refusal that does not say when to come back
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class Pace:
         self.not_before = 0.0  # seconds of the caller's clock: no call is sent earlier
         self._epoch = 0
         self._successes = 0
-        self._patience = PROBE_AFTER
+        self._patience = self._usual = PROBE_AFTER
+        self._pause_s = FIRST_PAUSE_S
+        self._probing = False
 
     def sent(self, num_in_flight: int) -> Ticket:
         """Note a call that makes `num_in_flight` with it."""
@@ -41,24 +45,25 @@ class Pace:
     def succeeded(self) -> None:
         """A reply came."""
         self._successes += 1
+        self._pause_s = FIRST_PAUSE_S
         if self.ceiling is None or self.limit < self.ceiling:
             self.limit = min(self.limit + 1, self.most, self.ceiling or self.most)
         elif self._successes >= self._patience * self.ceiling and self.ceiling < self.most:
             self.limit = self.ceiling = self.ceiling + 1
-            self._successes = 0
+            self._successes, self._patience, self._probing = 0, 1, True  # if this holds, the next try comes soon
 
     def throttled(self, ticket: Ticket, now_s: float, retry_after_s: float | None) -> None:
         """The provider refused a call because there were too many; one burst cuts once."""
         self.num_throttled += 1
         if retry_after_s is not None:
             self.not_before = max(self.not_before, now_s + retry_after_s)
-        below = max(1, ticket.num_in_flight - 1)
-        if ticket.epoch == self._epoch:
-            self._epoch += 1
-            self._patience = PROBE_AFTER if self.ceiling is None else 2 * self._patience
-            self._successes = 0
-            self.limit = max(1, int(CUT * self.limit))
-        elif self.ceiling is not None:
-            below = min(below, self.ceiling)
-        self.ceiling = below
-        self.limit = min(self.limit, below)
+        if ticket.epoch != self._epoch:
+            return
+        if retry_after_s is None:
+            self.not_before = max(self.not_before, now_s + self._pause_s)
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        if self._probing:
+            self._usual = min(2 * self._usual, PROBE_AT_LAST_AFTER)
+        self._epoch, self._successes, self._patience, self._probing = self._epoch + 1, 0, self._usual, False
+        self.ceiling = max(1, ticket.num_in_flight - 1)
+        self.limit = max(1, min(int(CUT * self.limit), self.ceiling))

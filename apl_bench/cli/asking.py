@@ -14,6 +14,7 @@ import click
 from apl_bench.cli.console import safe
 from apl_bench.cli.folders import ledger_folder
 from apl_bench.cli.offline import no_sockets
+from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
     from apl_bench.experiment import Means
@@ -98,6 +99,9 @@ def opened(asked: AskingOptions) -> Iterator[Means]:
     from apl_bench.judging import Mode
     from apl_bench.judgments.ledger import Ledger
 
+    if asked.batch and asked.mode in ("off", "refresh", "audit"):
+        raise SpecError(f"--batch does not go with --mode {asked.mode}: a batch that is out is collected for the ledger's "
+                        "first generation; use --mode record, or leave --batch out")  # fmt: skip
     in_ci = os.environ.get("CI", "").lower() in ("1", "true")
     mode = Mode(asked.mode or "record")
     remote_mode = Mode.REPLAY if asked.mode is None and in_ci else mode

@@ -19,8 +19,7 @@ pytestmark = pytest.mark.usefixtures("loopback")
 
 
 @pytest.fixture(autouse=True)
-def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -110,6 +109,18 @@ def test_a_refresh_asks_all_again_and_says_how_many_verdicts_changed(tmp_path: P
     assert "refresh: generation 1" in again.output
     assert f"asked again: {num_calls} comparisons, 0 with another verdict (0.0%)" in again.output
     assert len(server.calls) == 2 * num_calls
+
+
+def test_a_run_does_not_mix_generations(tmp_path: Path, server: FakeProvider) -> None:
+    options = ["--oracle", oracle(server), "--judge", oracle(server)]
+    assert run(tmp_path, *options).exit_code == 0
+    (path,) = (tmp_path / "runs").rglob("result.json")
+    path.unlink()
+    (path.parent / "waypoints" / "0012.jsonl").unlink()  # as after a kill in the last evaluation
+    mixed = run(tmp_path, *options, "--mode", "refresh")
+    assert mixed.exit_code == 2
+    assert "a run is of one generation" in mixed.output
+    assert run(tmp_path, *options).exit_code == 0
 
 
 def test_what_a_provider_refuses_is_one_sentence_without_a_key_in_it(
