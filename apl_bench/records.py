@@ -286,8 +286,8 @@ class RunWriter(Run):
         other = [key for key, generation in generations.items() if self._written.get(key, generation) != generation]
         if other:
             raise SpecError(f"{self.path} goes by another reply to {len(other)} comparisons, the first with key "
-                            f"{other[0]}: a run is of one generation. Go on in the mode and generation that it was begun "
-                            "with, or choose another --out")  # fmt: skip
+                            f"{other[0]}: a run is of one generation. Go on in the mode that it was begun in, or "
+                            "choose another --out")  # fmt: skip
         new = [record for key, record in records.items() if key not in self._written]
         with (self.path / "judgments.jsonl").open("ab") as file:
             file.write(b"".join(record.to_line() for record in new))

@@ -97,6 +97,9 @@ def _secrets(user: str | None, password: str | None) -> tuple[str, ...]:
 def key_from_environment(variable: str, needed_by: str | None) -> str | None:
     """The key in the environment; None where it has none, unless somebody needs it: CallError(STOP) with its name."""
     key = os.environ.get(variable, "").strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise CallError(f"{variable} holds characters that no key has, such as those of a shortened copy; set it to "
+                        "the whole key", Remedy.STOP)  # fmt: skip
     if key or needed_by is None:
         return key or None
     raise CallError(

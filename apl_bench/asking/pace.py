@@ -37,6 +37,7 @@ class Pace:
         self._patience = self._usual = PROBE_AFTER
         self._pause_s = FIRST_PAUSE_S
         self._probing = False
+        self._floor = 1
 
     def sent(self, num_in_flight: int) -> Ticket:
         """Note a call that makes `num_in_flight` with it."""
@@ -58,6 +59,7 @@ class Pace:
         if retry_after_s is not None:
             self.not_before = max(self.not_before, now_s + retry_after_s)
         if ticket.epoch != self._epoch:
+            self._lower(ticket)
             return
         if retry_after_s is None:
             self.not_before = max(self.not_before, now_s + self._pause_s)
@@ -67,3 +69,10 @@ class Pace:
         self._epoch, self._successes, self._patience, self._probing = self._epoch + 1, 0, self._usual, False
         self.ceiling = max(1, ticket.num_in_flight - 1)
         self.limit = max(1, min(int(CUT * self.limit), self.ceiling))
+        self._floor = max(1, self.ceiling // 2)
+
+    def _lower(self, ticket: Ticket) -> None:
+        """Others of the burst that was cut show the ceiling more exactly, but do not halve it."""
+        if self.ceiling is not None and ticket.epoch == self._epoch - 1:
+            self.ceiling = max(min(self.ceiling, ticket.num_in_flight - 1), self._floor)
+            self.limit = min(self.limit, self.ceiling)

@@ -100,8 +100,8 @@ def opened(asked: AskingOptions) -> Iterator[Means]:
     from apl_bench.judgments.ledger import Ledger
 
     if asked.batch and asked.mode in ("off", "refresh", "audit"):
-        raise SpecError(f"--batch does not go with --mode {asked.mode}: a batch that is out is collected for the ledger's "
-                        "first generation; use --mode record, or leave --batch out")  # fmt: skip
+        raise SpecError(f"--batch does not go with --mode {asked.mode}: what comes of a batch is the ledger's first "
+                        "generation; use --mode record, or leave --batch out")  # fmt: skip
     in_ci = os.environ.get("CI", "").lower() in ("1", "true")
     mode = Mode(asked.mode or "record")
     remote_mode = Mode.REPLAY if asked.mode is None and in_ci else mode
