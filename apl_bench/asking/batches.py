@@ -29,6 +29,7 @@ from apl_bench.types import JSON, BatchState, SpecError
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, Any]], Any]  # drives a coroutine to its end
 NUM_ROUNDS = 3  # how often a request that failed inside a batch is sent again
+LONGEST_ASKED_S = 900.0  # a provider that wants a longer pause is told to the user, and not slept through
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0  # between attempts to reach the batch API
 
 
@@ -199,7 +200,8 @@ class _Errand:
                 result: T = self._run(call())
                 return result
             except CallError as error:
-                if error.remedy is Remedy.STOP or wait_s > LONGEST_WAIT_S:
+                asked_s = error.retry_after_s or 0.0
+                if error.remedy is Remedy.STOP or wait_s > LONGEST_WAIT_S or asked_s > LONGEST_ASKED_S:
                     raise OracleError(str(error)) from None
                 self._run(asyncio.sleep(wait_s if error.retry_after_s is None else error.retry_after_s))
                 wait_s *= 2
