@@ -7,7 +7,6 @@ to get an answer is an exception.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -20,7 +19,7 @@ from apl_bench.judgments.nearest import Nearest
 from apl_bench.judgments.record import Record
 from apl_bench.oracles.wrappers import BothOrders
 from apl_bench.protocols import Oracle
-from apl_bench.randomness import unit_interval
+from apl_bench.randomness import keyed_digest, unit_interval
 from apl_bench.spec import ORDERS, nearest, require
 from apl_bench.types import JSON, Comparison, Pair, Preference, Verdict
 from apl_bench.wrapping import Wrapped
@@ -140,16 +139,8 @@ def presented(pair: Pair, order: str, salt: str) -> Comparison:
     if order not in ORDERS:
         raise nearest(order, "presentation order", ORDERS)
     smaller, larger = sorted([pair.first.text, pair.second.text])
-    return Comparison(pair, swapped=(pair.first.text == smaller) != _bit(salt, pair.prompt.text, smaller, larger))
-
-
-def _bit(salt: str, *texts: str) -> bool:
-    """One bit of blake2b under a key; each text goes in with its length, so that no two lists of texts are alike."""
-    digest = hashlib.blake2b(digest_size=1, key=salt.encode())
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return bool(digest.digest()[0] & 1)
+    bit = bool(keyed_digest(salt, 1, pair.prompt.text, smaller, larger)[0] & 1)
+    return Comparison(pair, swapped=(pair.first.text == smaller) != bit)
 
 
 class Judging:

@@ -30,11 +30,15 @@ def uniforms(names: list[StreamName], num_draws: int) -> np.ndarray:
 def unit_interval(key: str, *texts: str) -> float:
     """One number in [0, 1) for these texts under this key (at most 64 bytes): blake2b's first 53 bits.
 
-    For noise that belongs to a text rather than to a run: the same in every process and at every retry. Each text goes
-    in with its length, so that no two lists of texts are alike.
+    For noise that belongs to a text rather than to a run: the same in every process and at every retry.
     """
-    digest = hashlib.blake2b(digest_size=8, key=key.encode())
+    return (int.from_bytes(keyed_digest(key, 8, *texts), "big") >> 11) / 2**53
+
+
+def keyed_digest(key: str, num_bytes: int, *texts: str) -> bytes:
+    """blake2b of the texts under a key, each with its length before it, so that no two lists of texts are alike."""
+    digest = hashlib.blake2b(digest_size=num_bytes, key=key.encode())
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
-    return (int.from_bytes(digest.digest(), "big") >> 11) / 2**53
+    return digest.digest()

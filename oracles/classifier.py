@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from apl_bench.oracles.fluency import incoherence, odd_share, repetition, unknown_share
-from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, sigmoid
+from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, shown_texts, sigmoid
 from apl_bench.oracles.scores import reply as scored_reply
 from apl_bench.oracles.sentiment import bounded, feature_keys, log_odds
 from apl_bench.oracles.weights import Weights, read_weights
@@ -109,14 +109,10 @@ class Classifier(Oracle):
 
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """The model, by the checksum of its weights, and the texts as shown."""
-        first, second = comparison.shown
         return {
             "provider": "apl-bench",
             "model": self._name,
-            "prompt": comparison.pair.prompt.text,
-            "first": first,
-            "second": second,
-            "repeat": comparison.repeat,
+            **shown_texts(comparison),
         }
 
     def ask(self, comparisons: Sequence[Comparison]) -> list[Reply]:

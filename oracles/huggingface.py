@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from apl_bench.oracles.parameters import whole
-from apl_bench.oracles.scores import DIGITS, MAX_SCORE, Scored, higher, read_scores, reply, sigmoid
+from apl_bench.oracles.scores import DIGITS, MAX_SCORE, Scored, higher, read_scores, reply, shown_texts, sigmoid
 from apl_bench.oracles.sequence_models import Checkpoint, SequenceModel, load
 from apl_bench.protocols import Oracle, Task
 from apl_bench.spec import nearest, require
@@ -102,7 +102,6 @@ class HuggingFace(Oracle):
 
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """The model by its checksum (wherever it came from), how texts are made tokens, and the texts as shown."""
-        first, second = comparison.shown
         return {
             "provider": "transformers",
             "model": self._name,
@@ -112,10 +111,7 @@ class HuggingFace(Oracle):
             "truncation": self.truncation,
             "dtype": self.dtype,
             "form": CHAT if self.chat else PLAIN,
-            "prompt": comparison.pair.prompt.text,
-            "first": first,
-            "second": second,
-            "repeat": comparison.repeat,
+            **shown_texts(comparison),
         }
 
     def ask(self, comparisons: Sequence[Comparison]) -> list[Reply]:

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 from apl_bench.oracles.fluency import repetition
 from apl_bench.oracles.parameters import number, whole
-from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, reply
+from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, reply, shown_texts
 from apl_bench.oracles.words import tokenize
 from apl_bench.protocols import Oracle, Task
 from apl_bench.types import JSON, Comparison, Reading, Reply, SpecError, Verdict
@@ -100,17 +100,13 @@ class Lexicon(Oracle):
 
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """VADER by version and checksum, the weights, and the texts as shown."""
-        first, second = comparison.shown
         return {
             "provider": "apl-bench",
             "model": self._name,
             "repetition_weight": self._repetition_weight,
             "length_weight": self._length_weight,
             "num_words": self._num_words,
-            "prompt": comparison.pair.prompt.text,
-            "first": first,
-            "second": second,
-            "repeat": comparison.repeat,
+            **shown_texts(comparison),
         }
 
     def ask(self, comparisons: Sequence[Comparison]) -> list[Reply]:

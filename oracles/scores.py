@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import rfc8785
 
-from apl_bench.types import JSON, Reply, Verdict
+from apl_bench.types import JSON, Comparison, Reply, Verdict
 
 DIGITS = 6  # of a recorded score; verdicts are read from the recorded digits
 MAX_SCORE = 1e9  # a recorded score beyond it is not ours
@@ -22,6 +22,17 @@ class Scored:
 
     total: float | None
     pieces: Mapping[str, JSON]
+
+
+def shown_texts(comparison: Comparison) -> dict[str, JSON]:
+    """The part of a local oracle's request that every one has: the texts as shown, and the repeat."""
+    first, second = comparison.shown
+    return {
+        "prompt": comparison.pair.prompt.text,
+        "first": first,
+        "second": second,
+        "repeat": comparison.repeat,
+    }
 
 
 def reply(model: str, first: Scored, second: Scored) -> Reply:

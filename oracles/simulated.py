@@ -26,7 +26,7 @@ import rfc8785
 
 from apl_bench.oracles.classifier import MODELS, Classifier
 from apl_bench.oracles.parameters import number, share, whole
-from apl_bench.oracles.scores import DIGITS, read_object, sigmoid, usable
+from apl_bench.oracles.scores import DIGITS, read_object, shown_texts, sigmoid, usable
 from apl_bench.oracles.words import tokenize
 from apl_bench.protocols import Oracle, Task
 from apl_bench.randomness import unit_interval
@@ -136,7 +136,6 @@ class Simulated(Oracle):
 
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """The reward, the noise and its seed, and the texts as shown."""
-        first, second = comparison.shown
         return {
             "provider": "apl-bench",
             "model": self._model,
@@ -145,10 +144,7 @@ class Simulated(Oracle):
             "position_bias": self._position_bias,
             "invalid_rate": self._invalid_rate,
             "seed": self._seed,
-            "prompt": comparison.pair.prompt.text,
-            "first": first,
-            "second": second,
-            "repeat": comparison.repeat,
+            **shown_texts(comparison),
         }
 
     def ask(self, comparisons: Sequence[Comparison]) -> list[Reply]:

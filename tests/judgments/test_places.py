@@ -24,8 +24,8 @@ proc /proc proc rw 0 0
 server:/home /home nfs4 rw,vers=4.2 0 0
 tmpfs /home/me/fast tmpfs rw 0 0
 //nas/share /mnt/my\\040data cifs rw 0 0
-host:/x /work/over fuse.sshfs rw 0 0
-/dev/sdb1 /work/over ext4 rw 0 0
+host:/x /data/over fuse.sshfs rw 0 0
+/dev/sdb1 /data/over ext4 rw 0 0
 broken line
 """
 
@@ -54,7 +54,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
         ("/home/me/fast/runs", "tmpfs"),
         ("/homes", "ext4"),
         ("/mnt/my data/ledger", "cifs"),
-        ("/work/over/ledger", "ext4"),
+        ("/data/over/ledger", "ext4"),
     ],
 )
 def test_the_innermost_and_last_mount_counts(path: str, kind: str) -> None:
