@@ -21,6 +21,7 @@ from apl_bench.asking.budget import Meter, Spent
 from apl_bench.asking.prices import Price
 from apl_bench.asking.questions import Question
 from apl_bench.failures import AwaitingLabels, CallError, OracleError, Remedy
+from apl_bench.judgments.files import exclusively
 from apl_bench.judgments.keys import request_key
 from apl_bench.judgments.record import Record
 from apl_bench.protocols import BatchOracle
@@ -60,6 +61,7 @@ class BatchDesk:
     """Sends batches, remembers them, and collects their replies."""
 
     def __init__(self, folder: Path, meter: Meter, waiting: Waiting | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.meter = meter
         self.waiting = waiting or Waiting()
@@ -77,12 +79,11 @@ class BatchDesk:
 
     def known(self, note: _Note) -> bool:
         """Whether this note was written before."""
-        return self._path(note).exists()
+        return self.path(note).exists()
 
     def write(self, note: _Note) -> None:
         """Keep a note, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(note)
+        path = self.path(note)
         table = {"token": note.token, "provider": note.provider, "batch_id": note.batch_id, "requests": note.requests}
         temporary = path.with_suffix(f".{os.getpid()}.new")
         with temporary.open("w", encoding="utf-8") as file:
@@ -93,9 +94,10 @@ class BatchDesk:
 
     def drop(self, note: _Note) -> None:
         """Forget a batch whose replies are kept."""
-        self._path(note).unlink(missing_ok=True)
+        self.path(note).unlink(missing_ok=True)
 
-    def _path(self, note: _Note) -> Path:
+    def path(self, note: _Note) -> Path:
+        """Where a note is kept."""
         return self.folder / f"{note.token}.json"
 
 
@@ -115,7 +117,11 @@ class _Errand:
     def records(self) -> Iterator[list[Record]]:
         reasons = ["no reason given"]
         for _ in range(NUM_ROUNDS):
-            for note in [self._send(note) for note in self._outstanding()]:
+            with exclusively(
+                self._desk.folder
+            ):  # of two commands that want the same, the second finds the first's note
+                notes = [self._send(note) for note in self._outstanding()]
+            for note in notes:
                 state = self._ended(note)
                 records = [Record.of(note.requests[place], reply) for place, reply in sorted(state.replies.items())]
                 self._settle(note, records)
@@ -146,9 +152,7 @@ class _Errand:
         batch_id = self._patiently(lambda: self._oracle.find(note.token)) if self._desk.known(note) else None
         if batch_id is None:
             mine = tuple(request for request in note.requests if request_key(request) in self._missing)
-            if (
-                mine != note.requests
-            ):  # another command noted more: another list is another batch, with a token of its own
+            if mine != note.requests:  # noted by a command that wanted more: another list is another batch
                 note = _Note(secrets.token_hex(8), note.provider, mine)
             batch_id = self._submit(note)
         note = replace(note, batch_id=batch_id)
@@ -175,7 +179,11 @@ class _Errand:
         waiting, batch_id, started = self._desk.waiting, note.batch_id or "", time.monotonic()
         look_s = waiting.first_look_s
         while True:
-            state = self._patiently(lambda: self._oracle.collect(batch_id))
+            try:
+                state = self._patiently(lambda: self._oracle.collect(batch_id))
+            except OracleError as error:
+                raise OracleError(f"{error}. If nothing more can come of this batch, remove its note "
+                                  f"{self._desk.path(note)}: the same command then asks anew") from None  # fmt: skip
             if state.ended:
                 return state
             if time.monotonic() - started + look_s > waiting.patience_s:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,6 +25,7 @@ from apl_bench.protocols import RemoteOracle
 from apl_bench.types import Comparison, Reply
 
 T = TypeVar("T")
+LOOK_S = 0.5  # how often a wait looks whether it was interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,12 @@ class _Round:
     """The state of one `answers`: what waits, what is out, and why no more is sent, once that is so."""
 
     oracle: RemoteOracle
+    pace: Pace
     waiting: deque[_Job]
     out: dict[asyncio.Task[Reply], _Call] = field(default_factory=dict)
-    stopped: Exception | None = None
+    stopped: BaseException | None = None
     last_reply_at: float = field(default_factory=time.monotonic)
+    farewell_by: float | None = None
 
 
 class Dispatcher:
@@ -71,7 +77,8 @@ class Dispatcher:
 
     def __init__(self, meter: Meter, most_at_once: int = 64, patience: Patience | None = None) -> None:
         self.meter = meter
-        self.pace = Pace(most_at_once)
+        self._most_at_once = most_at_once
+        self._paces: dict[str, Pace] = {}
         self.num_retries = 0
         self._patience = patience or Patience()
         self._jitter = random.Random()  # of waiting times alone
@@ -87,24 +94,20 @@ class Dispatcher:
         """
         if oracle not in self._oracles:
             self._oracles.append(oracle)
-        round_ = _Round(oracle, deque(_Job(i, comparison) for i, comparison in enumerate(comparisons)))
-        interrupted: BaseException | None = None
-        while round_.waiting or round_.out:
-            try:
+        jobs = deque(_Job(i, comparison) for i, comparison in enumerate(comparisons))
+        round_ = _Round(oracle, self.pace_of(oracle), jobs)
+        with _interrupts_wait(round_):
+            while round_.out or (round_.waiting and not round_.stopped):
                 group = self._runner.run(self._next_group(round_, price))
-            except KeyboardInterrupt as error:
-                if interrupted:
-                    raise
-                interrupted, round_.stopped = error, OracleError("interrupted")
-                continue
-            if group:
-                yield group
-            if round_.stopped and not round_.out:
-                break
-        if interrupted:
-            raise interrupted
+                if group:
+                    yield group
         if round_.stopped:
             raise round_.stopped
+
+    def pace_of(self, oracle: RemoteOracle) -> Pace:
+        """What was learned of this oracle's provider, by whichever run asked it."""
+        name = f"{type(oracle).__name__} {sorted(oracle.identity().items())}"
+        return self._paces.setdefault(name, Pace(self._most_at_once))
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Drive a coroutine in the loop that the connections belong to."""
@@ -124,10 +127,12 @@ class Dispatcher:
         if not round_.out:
             await asyncio.sleep(max(0.0, wake_at - time.monotonic()) if round_.waiting and not round_.stopped else 0.0)
             return []
-        wait_s = self._patience.farewell_s if round_.stopped else max(0.0, wake_at - time.monotonic())
+        wait_s = min(LOOK_S, max(0.0, wake_at - time.monotonic()))
         done, _ = await asyncio.wait(round_.out, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         if round_.stopped and not done:
-            await self._abandon(round_)
+            round_.farewell_by = round_.farewell_by or time.monotonic() + self._patience.farewell_s
+            if time.monotonic() > round_.farewell_by:
+                await self._abandon(round_)
         group = [found for task in done if (found := self._settle(round_, task, price))]
         return sorted(group, key=lambda answer: answer[0])
 
@@ -138,11 +143,11 @@ class Dispatcher:
         later: list[_Job] = []
         wake_at = only_an_end_helps
         while round_.waiting and not round_.stopped:
-            if len(round_.out) >= self.pace.limit:
+            if len(round_.out) >= round_.pace.limit:
                 wake_at = only_an_end_helps
                 break
-            if now < self.pace.not_before:
-                wake_at = self.pace.not_before
+            if now < round_.pace.not_before:
+                wake_at = round_.pace.not_before
                 break
             job = round_.waiting.popleft()
             if job.not_before > now:
@@ -164,7 +169,7 @@ class Dispatcher:
                 round_.stopped = error
             return False
         task = asyncio.get_running_loop().create_task(self._call(round_.oracle, job.comparison))
-        round_.out[task] = _Call(job, self.pace.sent(len(round_.out) + 1), reserved)
+        round_.out[task] = _Call(job, round_.pace.sent(len(round_.out) + 1), reserved)
         return True
 
     async def _call(self, oracle: RemoteOracle, comparison: Comparison) -> Reply:
@@ -194,7 +199,7 @@ class Dispatcher:
             self.meter.settle(call.reserved, reply.usage, price)
         else:
             self.meter.settle_unknown(call.reserved)
-        self.pace.succeeded()
+        round_.pace.succeeded()
         round_.last_reply_at = time.monotonic()
         return call.job.position, reply
 
@@ -202,7 +207,7 @@ class Dispatcher:
         """Put the comparison back with a time before which it is not asked again, or stop sending."""
         now, job, patience = time.monotonic(), call.job, self._patience
         if error.remedy is Remedy.SLOW_DOWN:
-            self.pace.throttled(call.ticket, now, error.retry_after_s)
+            round_.pace.throttled(call.ticket, now, error.retry_after_s)
         else:
             job.num_failures += 1
         silent_s = now - round_.last_reply_at + (error.retry_after_s or 0.0)
@@ -222,6 +227,25 @@ class Dispatcher:
         for task in round_.out:
             task.cancel()
         await asyncio.wait(round_.out)
+
+
+@contextmanager
+def _interrupts_wait(round_: _Round) -> Iterator[None]:
+    """The first Ctrl-C sends no more, and lets what is in flight come home and be kept; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_signal: object) -> None:
+        if round_.stopped:
+            raise KeyboardInterrupt
+        round_.stopped = KeyboardInterrupt()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tried(job: _Job, silent_s: float, patience: Patience) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 START = 4
-CUT = 0.9
 # Successes before a try to go above the ceiling, in times the ceiling; doubled where the try is refused.
 PROBE_AFTER, PROBE_AT_LAST_AFTER = 10, 640
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 60.0  # after a refusal that does not say when to come back
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 60.0  # after a refusal that does not say when to come back
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Pace:
             self._usual = min(2 * self._usual, PROBE_AT_LAST_AFTER)
         self._epoch, self._successes, self._patience, self._probing = self._epoch + 1, 0, self._usual, False
         self.ceiling = max(1, ticket.num_in_flight - 1)
-        self.limit = max(1, min(int(CUT * self.limit), self.ceiling))
+        self.limit = self.ceiling
         self._floor = max(1, self.ceiling // 2)
 
     def _lower(self, ticket: Ticket) -> None:

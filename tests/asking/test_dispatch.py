@@ -102,7 +102,7 @@ def test_a_provider_that_takes_few_at_once_gets_few_and_is_seldom_bothered() -> 
     oracle = Scripted(at_once=7)
     with dispatcher(most=64) as made:
         assert raws(ask(made, oracle, 600)) == longer(600)
-        assert made.pace.limit <= 8
+        assert made.pace_of(oracle).limit <= 8
     assert oracle.num_throttled < 40
 
 
@@ -195,6 +195,35 @@ def test_an_interrupt_stops_sending_and_brings_home_what_is_in_flight() -> None:
         collect(made, oracle, 500, replies)
     assert len(replies) == sum(oracle.calls.values())
     assert 10 < len(replies) < 60
+
+
+def test_an_interrupt_while_replies_are_being_kept_loses_none() -> None:
+    oracle = Scripted()
+    replies: dict[int, Reply] = {}
+
+    def interrupted_keeper(made: Dispatcher) -> None:
+        for group in made.answers(oracle, comparisons(300), PRICE):
+            if len(replies) > 20 and not interrupts:
+                interrupts.append(len(replies))
+                signal.raise_signal(signal.SIGINT)
+            replies.update(group)
+
+    interrupts: list[int] = []
+    with dispatcher(most=8) as made, pytest.raises(KeyboardInterrupt):
+        interrupted_keeper(made)
+    assert len(replies) == sum(oracle.calls.values())
+    assert interrupts
+    assert len(replies) < 100
+
+
+def test_an_oracle_that_is_throttled_does_not_slow_another() -> None:
+    class Other(Scripted):
+        pass
+
+    with dispatcher(most=64) as made:
+        ask(made, Scripted(at_once=2), 100)
+        assert made.pace_of(Scripted()).limit <= 3
+        assert made.pace_of(Other()).limit == 4, "as at the start"
 
 
 def test_a_bug_in_a_backend_is_raised_as_it_is() -> None:

@@ -53,4 +53,4 @@ def test_refusals_without_a_time_pause_longer_and_longer_until_a_reply_comes() -
     assert all(after > 1.5 * before for before, after in pairwise(pauses))
     pace.succeeded()
     pace.throttled(pace.sent(2), 10_000.0, None)
-    assert pace.not_before - 10_000.0 < 0.06
+    assert pace.not_before - 10_000.0 < 0.03
