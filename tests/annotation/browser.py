@@ -16,7 +16,11 @@ from typing import Any
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's id, a constant of the standard
 ARGUMENTS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
              "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage")  # fmt: skip
-PATIENCE_S = 20.0
+TAB = "\ue004"
+ENTER = "\ue007"
+PATIENCE_S = 60.0  # nothing here takes a second on an idle machine; on a busy one it may take many
+KEY_S = 2.0  # until a key that has shown no effect is taken for lost
+HERE = "return document.readyState === 'complete' && document.hasFocus()"
 
 
 def missing() -> str:
@@ -65,7 +69,13 @@ class Browser:
             raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
 
     def go(self, url: str) -> None:
+        """Open a page, and return when it is whole and has the focus: a key that comes before that reaches nothing."""
         self._call("POST", "/url", {"url": url})
+        self._arrive()
+
+    def _arrive(self) -> None:
+        self.devtools("Page.bringToFront")
+        self.wait(lambda: self.run(HERE), "a whole page in front")
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
@@ -79,16 +89,36 @@ class Browser:
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
 
+    def press_tab(self) -> None:
+        """Press Tab on a page where nothing has the focus, until something has it."""
+
+        def moved() -> object:
+            return self.run("return document.activeElement !== document.body")
+
+        def arrived() -> object:
+            self.press(TAB)
+            return self.holds(moved, KEY_S)
+
+        self.wait(arrived, "the focus on an element")
+
     def click(self, selector: str) -> None:
+        """Click an element of a page that is whole, so that its script hears of it."""
+        self.wait(lambda: self.run(HERE), "a whole page in front")
         found = self._call("POST", "/element", {"using": "css selector", "value": selector})
         self._call("POST", f"/element/{found[ELEMENT]}/click")
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Look until the condition holds. Raises AssertionError if it never does."""
-        deadline = time.monotonic() + PATIENCE_S
+        assert self.holds(condition, PATIENCE_S), f"{what}; the page says {self.text('body')[:500]!r}"
+
+    def holds(self, condition: Callable[[], object], patience_s: float) -> bool:
+        """Whether the condition holds now, or within so many seconds."""
+        deadline = time.monotonic() + patience_s
         while not condition():
-            assert time.monotonic() < deadline, f"{what}; the page says {self.text('body')[:500]!r}"
+            if time.monotonic() > deadline:
+                return False
             time.sleep(0.05)
+        return True
 
     def devtools(self, command: str, **params: Any) -> Any:
         return self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": params})
@@ -112,5 +142,16 @@ class Browser:
         self.to(self._call("POST", "/window/new", {"type": "tab"})["handle"])
         return before
 
+    def close_others(self) -> None:
+        """Close every tab but this one."""
+        mine = str(self._call("GET", "/window"))
+        for handle in self._call("GET", "/window/handles"):
+            if handle != mine:
+                self._call("POST", "/window", {"handle": handle})
+                self._call("DELETE", "/window")
+        self.to(mine)
+
     def to(self, handle: str) -> None:
+        """Bring a tab to the front."""
         self._call("POST", "/window", {"handle": handle})
+        self._arrive()

@@ -14,7 +14,7 @@ from apl_bench.annotation.items import Item
 from apl_bench.annotation.page import Desk, Page
 from apl_bench.annotation.queue import Queue
 from tests import conftest
-from tests.annotation.browser import Browser, missing
+from tests.annotation.browser import ENTER, TAB, Browser, missing
 from tests.annotation.queues import item, reopened
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.usefixtures("loopback")]
@@ -33,8 +33,9 @@ HOSTILE = {
 INVISIBLE = "\u202e\u202c\u2066\u2069\x00\x1b\x7f\u2028\ufeff"
 TAKES_KEYS = """
 const loaded = performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd;
-return loaded > 0 && performance.now() > loaded + 300;
+return loaded > 0 && performance.now() > loaded + 300 && document.hasFocus();
 """
+NEXT = "return !window.before && document.readyState === 'complete'"
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def press(browser: Browser, key: str) -> None:
     browser.wait(lambda: browser.run(TAKES_KEYS), "a page that takes keys")
     browser.run("window.before = true")
     browser.press(key)
-    browser.wait(lambda: not browser.run("return window.before || false"), f"the page after {key}")
+    browser.wait(lambda: browser.run(NEXT), f"the page after {key}")
 
 
 def test_a_queue_is_labelled_with_keys_alone(tmp_path: Path, browser: Browser) -> None:
@@ -178,6 +179,7 @@ def test_two_tabs_neither_lose_nor_double_an_answer(tmp_path: Path, browser: Bro
         answers = queue.refresh().by("ann")
         assert [answer.verdict for answer in answers] == ["A", "B"]
         assert len({answer.item for answer in answers}) == 2
+        browser.close_others()
 
 
 def test_a_key_held_down_or_pressed_twice_answers_once(tmp_path: Path, browser: Browser) -> None:
@@ -207,23 +209,29 @@ def test_it_works_with_the_mouse_and_with_single_keys_switched_off(tmp_path: Pat
         browser.press("a")
         browser.click("button[value=T]")
         browser.wait(lambda: "1 of 3" in browser.text("header"), "the next page")
-        assert browser.run("return document.getElementById('keys').checked") is False
+        checked = "return document.getElementById('keys').checked"
+        browser.wait(lambda: browser.run(checked) is False, "a box that is not ticked")
         browser.click("#undo button")
         browser.wait(lambda: "0 of 3" in browser.text("header"), "the page before")
         assert queue.refresh().by("ann") == []
         browser.click("#keys")
+        browser.wait(lambda: browser.run("return localStorage.getItem('keys')") == "on", "keys that are on again")
+
+
+def focused(browser: Browser) -> object:
+    return browser.run("return document.activeElement.value")
 
 
 def test_it_can_be_used_from_the_keyboard_by_focus_and_is_labelled(tmp_path: Path, browser: Browser) -> None:
     with served(tmp_path, [item(number) for number in range(3)]) as (page, queue):
         browser.go(page.url)
-        browser.press("\ue004")  # Tab
-        assert browser.run("return document.activeElement.value") == "A"
-        browser.press("\ue004", "\ue004")
-        assert browser.run("return document.activeElement.value") == "T"
-        outline = browser.run("return getComputedStyle(document.activeElement).outlineStyle")
-        assert outline == "solid"
-        browser.press("\ue007")  # Enter
+        browser.press_tab()
+        browser.wait(lambda: focused(browser) == "A", "the focus on the first button")
+        browser.press(TAB, TAB)
+        browser.wait(lambda: focused(browser) == "T", "the focus on the third button")
+        outline = "return getComputedStyle(document.activeElement).outlineStyle"
+        browser.wait(lambda: browser.run(outline) == "solid", "a line around what has the focus")
+        browser.press(ENTER)
         browser.wait(lambda: queue.refresh().by("ann"), "an answer")
         assert queue.refresh().by("ann")[0].verdict == "T"
         browser.wait(lambda: "1 of 3" in browser.text("header"), "the next page")
