@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from apl_bench.judgments.files import (
@@ -104,6 +104,23 @@ class Catalog:
             if self._read_up_to.get(name) != size:
                 self._read_new(name, size)
                 self._read_up_to[name] = size
+
+    def appended(self, name: str, lines: Mapping[Entry, bytes]) -> None:
+        """Index lines that were just written to the end of a file, without reading them again."""
+        size = (self._folder / name).stat().st_size
+        offset = size - sum(map(len, lines.values()))
+        try:
+            if self._index.progress([name])[name].end != offset:
+                self.catch_up()
+                return
+            entries = []
+            for entry, line in lines.items():
+                entries.append((entry, Location(name, offset, len(line) - 1)))
+                offset += len(line)
+            self._index.extend(name, entries, size)
+            self._read_up_to[name] = size
+        except IndexCorruptError as error:
+            self.rebuild(error)
 
     def rebuild(self, why: Exception | str) -> None:
         """Move the index aside and make a new one from the files."""

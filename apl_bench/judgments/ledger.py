@@ -99,21 +99,21 @@ class Ledger:
             self._catalog.look_up_surely([])
             return self._catalog.newest_generation()
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Write the records that are new in their generation; on return they are on the disk. The first writer of a key
-        wins in each.
+    def add(self, records: Iterable[Record]) -> dict[Entry, Record]:
+        """Write the records that are new in their generation; on return they are on the disk.
 
-        Raises LedgerError where that fails; what was added before stays.
+        Returns the record that stands for each: that of the first writer of its key and generation.
+        Raises LedgerError where writing fails; what was added before stays.
         """
         given: dict[Entry, Record] = {}
         for record in records:
             given.setdefault(Entry.of(record), record)
         with self._writing():
             known = self._catalog.look_up_surely(list(given))
-            lines = [record.to_line() for entry, record in given.items() if entry not in known]
+            lines = {entry: record.to_line() for entry, record in given.items() if entry not in known}
             if lines:
-                self._append(b"".join(lines))
-                self._catalog.look_up_surely([])
+                self._catalog.appended(self._append(b"".join(lines.values())), lines)
+        return {**given, **known}
 
     def records(self) -> Iterator[Record]:
         """Every record, file by file, read and checked; bad lines and a torn last one are passed over."""
@@ -181,7 +181,8 @@ class Ledger:
         with self._guard, explained(action, self.folder), lock(self.folder):
             yield
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes) -> str:
+        """Write to this process's own file; its name."""
         if self._writer is None or self._writer.pid != os.getpid():
             self._writer = self._open_writer(self.folder)
         try:
@@ -189,6 +190,7 @@ class Ledger:
         except OSError:
             self._drop_writer()  # its last line may be torn: nothing must be written behind that
             raise
+        return self._writer.path.name
 
     def _drop_writer(self) -> None:
         if self._writer is not None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from apl_bench.judgments.keys import KEY_VERSION, KIND, RequestError, canonical, keyed, parse, request_key
+from apl_bench.judgments.keys import KEY_VERSION, KIND, RequestError, canonical, keyed, parse
 from apl_bench.types import JSON, Reply, TokenLogprob
 
 RECORD_VERSION = "oracle-record/1"
@@ -50,8 +50,9 @@ class Record:
 
         Raises RecordError where the reply's fields are not of their types, RequestError for what JSON does not have.
         """
-        plain, answer = (parse(canonical(part).decode()) for part in (dict(request), _reply_table(reply)))
-        return cls(request_key(plain), plain, _reply(answer), _generation(generation, lowest=0))
+        asked, answer = canonical(keyed(request)), canonical(_reply_table(reply))
+        plain = _request(parse(asked.decode()))
+        return cls(_sha256(asked), plain, _reply(parse(answer.decode())), _generation(generation, lowest=0))
 
     def to_line(self) -> bytes:
         """The sealed line, ended by a newline. Raises RecordError if it is too long or the key is not the request's."""

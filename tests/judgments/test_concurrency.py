@@ -107,9 +107,9 @@ def test_without_the_folders_lock_ledgers_of_one_process_would_write_twice(
     with Ledger(tmp_path / "ledger") as one, Ledger(tmp_path / "ledger") as other:
         append = one._append
 
-        def overtaken(data: bytes) -> None:
+        def overtaken(data: bytes) -> str:
             other.add([record(0, "B")])
-            append(data)
+            return append(data)
 
         monkeypatch.setattr(one, "_append", overtaken)
         one.add([record(0, "A")])

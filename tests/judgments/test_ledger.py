@@ -66,6 +66,25 @@ def test_the_first_writer_of_a_key_wins(folder: Path) -> None:
     assert len(lines(folder)) == 3
 
 
+def test_adding_says_which_records_stand(folder: Path) -> None:
+    with Ledger(folder) as one, Ledger(folder) as other:
+        assert list(one.add([record(0, "A"), record(0, "B")]).values()) == [record(0, "A")]
+        stand = other.add([record(0, "C"), record(1, "C")])
+        assert sorted(item.reply.raw for item in stand.values()) == ["A", "C"]
+
+
+def test_what_adding_notes_in_the_index_is_what_reading_the_files_gives(folder: Path) -> None:
+    with Ledger(folder) as ledger, Ledger(folder) as other:
+        for number in range(6):
+            (ledger, other)[number % 2].add([record(number), record(number + 1, "B" * number)])
+        noted = [ledger.where(record(number).key) for number in range(7)]
+        ledger.rebuild()
+        assert [ledger.where(record(number).key) for number in range(7)] == noted
+        assert all(noted)
+    with Ledger(folder) as again:
+        assert again.notices == []
+
+
 def test_what_others_write_is_seen_on_a_miss(folder: Path) -> None:
     with Ledger(folder) as reader, Ledger(folder) as writer:
         for number in range(3):
