@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from apl_bench.failures import CallError, Remedy
 from apl_bench.oracles.remote import (
-    PLACEHOLDER_KEY,
-    TIMEOUT_S,
-    Address,
     Fault,
     FilteredError,
-    PerLoop,
-    Scrubber,
     bounded,
     failure,
-    key_from_environment,
     plain,
     table_of,
     token_usage,
     with_cause,
 )
+from apl_bench.oracles.wire import TIMEOUT_S, SdkWire
 from apl_bench.types import Reply
 
 if TYPE_CHECKING:
@@ -45,16 +40,10 @@ _NAMED_FIRST = re.compile(r"([a-z_]+(?:\.[a-z0-9_]+)*): ")  # "temperature: Extr
 T = TypeVar("T")
 
 
-class Wire:
-    """A way to one address. `needs_key` is False for a server of one's own, which is sent a placeholder."""
+class Wire(SdkWire["AsyncAnthropic"]):
+    """Anthropic's SDK at one address."""
 
-    def __init__(self, address: Address, model: str, needs_key: bool) -> None:
-        self.model = model
-        self.who = f"{address.public} ({model})"
-        self.scrub = Scrubber(address.secrets)
-        self._address = address
-        self._needed_by = self.who if needs_key else None
-        self._clients = PerLoop(self._connect)
+    key_variable = KEY_VARIABLE
 
     async def attempt(self, send: Callable[[AsyncAnthropic], Awaitable[T]]) -> T:
         """What `send` gives. Raises FilteredError and CallError, neither with an SDK's exception in its context."""
@@ -79,21 +68,11 @@ class Wire:
 
         return table_of(await self.attempt(read), self.who, self.scrub)
 
-    async def close(self) -> None:
-        """Close the connections of this event loop."""
-        client = self._clients.take()
-        if client is not None:
-            await client.close()
-
     def refusal(self, fault: Fault) -> CallError | FilteredError:
         """The exception of a fault."""
         if fault.status == 400 and _FILTERED.search(fault.text):
             return FilteredError(self.scrub.quote(fault.text))
         return failure(fault, self.who, KEY_VARIABLE, self.scrub)
-
-    def filtered(self, text: str) -> Reply:
-        """The reply to a request that was refused for what its texts say; it has no id and no usage."""
-        return Reply(raw=text, model=self.model, outcome="filtered", finish_reason="content_filter")
 
     def reply_of(self, message: Mapping[str, Any]) -> Reply:
         """The reply in a message: its text blocks. Raises CallError(RETRY), with the usage, for what is no message."""
@@ -115,12 +94,10 @@ class Wire:
     def _connect(self) -> AsyncAnthropic:
         import anthropic
 
-        key = key_from_environment(KEY_VARIABLE, self._needed_by)
-        self.scrub = Scrubber([*self._address.secrets, key])
         # The SDK's own warning about a model names no run; a model that has ended is a 404, and says so.
         warnings.filterwarnings("ignore", r"(?s)The model '.*' is deprecated", DeprecationWarning)
         return anthropic.AsyncAnthropic(
-            api_key=key or PLACEHOLDER_KEY,
+            api_key=self._key(),
             base_url=self._address.url,
             max_retries=0,
             timeout=TIMEOUT_S,

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from apl_bench import templates
 from apl_bench.oracles import openai_batches
+from apl_bench.oracles.hosted import Hosted
 from apl_bench.oracles.openai_wire import Wire
-from apl_bench.oracles.remote import Address, FilteredError, max_input_tokens, table_of
-from apl_bench.protocols import BatchOracle, Task
+from apl_bench.oracles.remote import FilteredError, table_of
 from apl_bench.spec import nearest, require
-from apl_bench.types import JSON, Allowance, BatchState, Comparison, Reading, Reply
-from apl_bench.verdicts import read_json, read_text
+from apl_bench.types import JSON, BatchState, Comparison, Reply
 
-DEFAULT_URL = "https://api.openai.com/v1"
-DEFAULT_MAX_OUTPUT_TOKENS = 2048  # a sentence and a letter take a tenth of it; a reasoning model's thoughts count too
-REPLIES = ("json", "text")
 TOKEN_PARAMETERS = ("max_completion_tokens", "max_tokens")
 
 _NUMBERS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
@@ -30,7 +25,7 @@ _WORDS = ("reasoning_effort", "verbosity")
 
 
 @dataclass(eq=False)
-class OpenAIChat(BatchOracle):
+class OpenAIChat(Hosted):
     """One question a call to a chat model. Raises SpecError for parameters that cannot be.
 
     `reply` is "json" (a strict schema) or "text" (the template's own format); None means "json" at OpenAI itself and
@@ -41,12 +36,9 @@ class OpenAIChat(BatchOracle):
 
     summary: ClassVar[str] = "chat completions of OpenAI or a compatible server (base_url), batches too; costs money"
     max_batch: ClassVar[int] = openai_batches.MAX_REQUESTS
+    provider: ClassVar[str] = "openai"
+    default_url: ClassVar[str] = "https://api.openai.com/v1"
 
-    model: str
-    template: str
-    reply: str | None = None
-    base_url: str | None = field(default=None, repr=False)
-    max_output_tokens: int = DEFAULT_MAX_OUTPUT_TOKENS
     token_parameter: str = "max_completion_tokens"
     temperature: float | None = None
     top_p: float | None = None
@@ -59,46 +51,8 @@ class OpenAIChat(BatchOracle):
     extra_body: Mapping[str, JSON] | None = None
 
     def __post_init__(self) -> None:
-        self._check()
-        self._words = templates.load(self.template)
-        self._form = self.reply or ("json" if self.base_url is None else "text")
-        self._address = Address.of(DEFAULT_URL if self.base_url is None else self.base_url)
+        super().__post_init__()
         self._wire = Wire(self._address, self.model, needs_key=self.base_url is None)
-
-    @classmethod
-    def defaults(cls, part: str, task: type[Task]) -> Mapping[str, JSON]:
-        """The task's own question, in the paper's words."""
-        del part
-        return {"template": task.template}
-
-    def identity(self) -> Mapping[str, JSON]:
-        """Where requests go, whatever the environment says, without a user's name or password."""
-        return {"base_url": self._address.public}
-
-    def request(self, comparison: Comparison) -> Mapping[str, JSON]:
-        """Address, model, and all that is sent; a parameter that is not sent stands as null."""
-        names = ("max_output_tokens", "token_parameter", "top_logprobs", *_NUMBERS, *_WORDS)
-        parameters: dict[str, JSON] = {name: getattr(self, name) for name in names}
-        return {
-            "provider": "openai",
-            "endpoint": self._address.public,
-            "model": self.model,
-            "template": self.template,
-            "reply": self._form,
-            "parameters": {**parameters, "seed": self._seed(comparison), "extra_body": self.extra_body},
-            "response_format": self._response_format(),
-            "messages": self._messages(comparison),
-            "repeat": comparison.repeat,
-        }
-
-    def allowance(self, comparison: Comparison) -> Allowance:
-        """Bytes of the messages and the schema and what a request adds to them, and `max_output_tokens`."""
-        schema = self._words.schema() if self._form == "json" else None
-        return Allowance(max_input_tokens(self._words.render(comparison), schema), self.max_output_tokens)
-
-    def read(self, reply: Reply) -> Reading:
-        """The verdict in a structured reply, or on the last line of a text, by the form that was asked for."""
-        return read_json(reply, self._words) if self._form == "json" else read_text(reply, self._words)
 
     def body(self, comparison: Comparison) -> dict[str, Any]:
         """The JSON of one request as it is sent: what is not set is not in it."""
@@ -147,9 +101,10 @@ class OpenAIChat(BatchOracle):
         """Close the connections of this event loop."""
         await self._wire.close()
 
-    def _messages(self, comparison: Comparison) -> list[dict[str, str]]:
-        words = self._words.render(comparison)
-        return [{"role": "system", "content": words.system}, {"role": "user", "content": words.user}]
+    def _parameters(self, comparison: Comparison) -> dict[str, JSON]:
+        names = ("max_output_tokens", "token_parameter", "top_logprobs", *_NUMBERS, *_WORDS)
+        parameters: dict[str, JSON] = {name: getattr(self, name) for name in names}
+        return {**parameters, "seed": self._seed(comparison), "extra_body": self.extra_body}
 
     def _seed(self, comparison: Comparison) -> int | None:
         return None if self.seed is None else self.seed + comparison.repeat
@@ -161,10 +116,7 @@ class OpenAIChat(BatchOracle):
         return {"type": "json_schema", "json_schema": schema}
 
     def _check(self) -> None:
-        require(isinstance(self.model, str) and bool(self.model), "model", self.model, "a model's name")
-        require(isinstance(self.base_url, str | None), "base_url", self.base_url, "an address, or nothing")
-        if self.reply is not None and self.reply not in REPLIES:
-            raise nearest(str(self.reply), "form of reply", REPLIES)
+        super()._check()
         if self.token_parameter not in TOKEN_PARAMETERS:
             raise nearest(str(self.token_parameter), "token_parameter", TOKEN_PARAMETERS)
         _require_int("max_output_tokens", self.max_output_tokens, 1, 2**31)

@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from apl_bench.failures import CallError, Remedy
 from apl_bench.oracles.remote import (
-    PLACEHOLDER_KEY,
-    TIMEOUT_S,
-    Address,
     Fault,
     FilteredError,
-    PerLoop,
     Scrubber,
     bounded,
     failure,
-    key_from_environment,
     plain,
     token_usage,
     with_cause,
 )
+from apl_bench.oracles.wire import TIMEOUT_S, SdkWire
 from apl_bench.types import Reply, TokenLogprob
 
 if TYPE_CHECKING:
@@ -37,16 +33,10 @@ _BROKEN = {"error", "abort"}  # what some servers say of a reply that they lost 
 T = TypeVar("T")
 
 
-class Wire:
-    """A way to one address. `needs_key` is False for a server of one's own, which is sent a placeholder."""
+class Wire(SdkWire["AsyncOpenAI"]):
+    """OpenAI's SDK at one address."""
 
-    def __init__(self, address: Address, model: str, needs_key: bool) -> None:
-        self.model = model
-        self.who = f"{address.public} ({model})"
-        self.scrub = Scrubber(address.secrets)
-        self._address = address
-        self._needed_by = self.who if needs_key else None
-        self._clients = PerLoop(self._connect)
+    key_variable = KEY_VARIABLE
 
     async def attempt(self, send: Callable[[AsyncOpenAI], Awaitable[T]]) -> T:
         """What `send` gives. Raises FilteredError and CallError, neither with an SDK's exception in its context."""
@@ -63,16 +53,6 @@ class Wire:
         if fault.status == 400 and fault.code in POLICY_CODES:
             raise FilteredError(self.scrub.quote(fault.text))
         raise failure(fault, self.who, KEY_VARIABLE, self.scrub)
-
-    async def close(self) -> None:
-        """Close the connections of this event loop."""
-        client = self._clients.take()
-        if client is not None:
-            await client.close()
-
-    def filtered(self, text: str) -> Reply:
-        """The reply to a request that was refused for what its texts say; it has no id and no usage."""
-        return Reply(raw=text, model=self.model, outcome="filtered", finish_reason="content_filter")
 
     def reply_of(self, body: Mapping[str, Any], with_logprobs: bool) -> Reply:
         """The reply in a response's body. Raises CallError, with the usage, where there is none in it.
@@ -114,10 +94,8 @@ class Wire:
     def _connect(self) -> AsyncOpenAI:
         import openai
 
-        key = key_from_environment(KEY_VARIABLE, self._needed_by)
-        self.scrub = Scrubber([*self._address.secrets, key])
         return openai.AsyncOpenAI(
-            api_key=key or PLACEHOLDER_KEY,
+            api_key=self._key(),
             base_url=self._address.url,
             max_retries=0,
             timeout=TIMEOUT_S,

@@ -6,7 +6,6 @@ passes a Scrubber, because providers repeat the key that they refuse.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import math
@@ -14,24 +13,20 @@ import os
 import re
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from apl_bench.failures import CallError, Remedy
 from apl_bench.templates import Messages
 from apl_bench.types import Reply, SpecError
 
-PLACEHOLDER_KEY = "no-key"  # what a server of one's own is sent where the environment has no key
-TIMEOUT_S = 3600.0  # of the SDK; whoever calls has a deadline of their own
 MAX_RAW_CHARS = 500_000
 MAX_QUOTED_CHARS = 240
 OVERHEAD_TOKENS = 512  # of a request beyond its texts: roles, the wrapping of a schema
 OVERHEAD_TOKENS_PER_MESSAGE = 32
-
-C = TypeVar("C")
 
 _MIN_SECRET_CHARS = 6  # a shorter one, such as "x" for a local server, is no secret and stands in every text
 _KEY_LIKE = re.compile(r"\b(?:sk|rk|pk|sess|org|proj)-[A-Za-z0-9_*.\-]{6,}|\b(?:Bearer|Basic)\s+\S+")
@@ -107,25 +102,6 @@ def key_from_environment(variable: str, needed_by: str | None) -> str | None:
         "same command again; nothing was sent",
         Remedy.STOP,
     )
-
-
-class PerLoop(Generic[C]):
-    """A client for the event loop that runs now: connections belong to the loop that opened them."""
-
-    def __init__(self, make: Callable[[], C]) -> None:
-        self._make = make
-        self._held: tuple[asyncio.AbstractEventLoop, C] | None = None
-
-    def get(self) -> C:
-        loop = asyncio.get_running_loop()
-        if self._held is None or self._held[0] is not loop:
-            self._held = (loop, self._make())
-        return self._held[1]
-
-    def take(self) -> C | None:
-        """The client of this loop, to be closed; None where there is none."""
-        held, self._held = self._held, None
-        return held[1] if held is not None and held[0] is asyncio.get_running_loop() else None
 
 
 class FilteredError(Exception):
