@@ -37,6 +37,14 @@ class CallError(Exception):
         self.answered = answered
 
 
+class BatchFailedError(CallError):
+    """A provider gave up a batch as a whole: nothing in it was processed, so nothing was paid for.
+
+    The remedy says what can be done: RETRY, the same requests may be sent in a new batch; STOP, they would be refused
+    again.
+    """
+
+
 class OracleError(Exception):
     """An oracle broke its contract, or gave no answer: which one, what happened, what to do."""
 

@@ -14,7 +14,8 @@ from typing import Protocol, runtime_checkable
 
 from apl_bench.asking.asking import Asking
 from apl_bench.asking.questions import Question
-from apl_bench.judgments.keys import request_key
+from apl_bench.asking.replies import bad_request, explained_reading
+from apl_bench.judgments.keys import RequestError, request_key
 from apl_bench.judgments.nearest import Nearest
 from apl_bench.judgments.record import Record
 from apl_bench.oracles.wrappers import BothOrders
@@ -185,8 +186,12 @@ class Judging:
 
     def _questions(self, comparison: Comparison) -> list[Question]:
         """What the oracle itself is asked for one verdict."""
-        requests = [(leaf, self._source.oracle.request(leaf)) for leaf in self._source.leaves(comparison)]
-        return [Question(leaf, request, request_key(request)) for leaf, request in requests]
+        oracle = self._source.oracle
+        requests = [(leaf, oracle.request(leaf)) for leaf in self._source.leaves(comparison)]
+        try:
+            return [Question(leaf, request, request_key(request)) for leaf, request in requests]
+        except RequestError as error:
+            raise bad_request(oracle, error) from None
 
     def _records(self, questions: Mapping[str, Question]) -> dict[str, Record]:
         """A record for each key, as the mode says."""
@@ -216,12 +221,15 @@ class Judging:
                 self._ledger.nearest(missing[0].request) if isinstance(self._ledger, SearchableJudgments) else None
             )
             raise MissingJudgment(missing[0].request, len(missing), closest)
-        for group in self._asking.records(self._source.oracle, missing, self._manner.batch):
+
+        def kept(keys: Sequence[str]) -> Mapping[str, Record]:
+            off = self._manner.mode is Mode.OFF
+            return self._unrecorded if off else self._ledger.get_many(keys, generation)
+
+        for group in self._asking.records(self._source.oracle, missing, self._manner.batch, kept):
             self._keep([replace(record, generation=generation) for record in group])
-        keys = [question.key for question in missing]
         # Read back: where another process asked the same at the same time, the first writer's answer is the answer.
-        bought = self._unrecorded if self._manner.mode is Mode.OFF else self._ledger.get_many(keys, generation)
-        return {**known, **bought}
+        return {**known, **kept([question.key for question in missing])}
 
     def _keep(self, records: Sequence[Record]) -> None:
         if self._manner.mode is Mode.OFF:
@@ -232,16 +240,18 @@ class Judging:
 
     def _compare(self, before: Mapping[str, Record], after: Mapping[str, Record]) -> None:
         """Note what a second asking said of what was asked before."""
-        read = self._source.oracle.read
-        self.reasked += [
-            Reasked(key, read(before[key].reply).verdict, read(record.reply).verdict)
-            for key, record in after.items()
-            if key in before
-        ]
+        oracle = self._source.oracle
+        for key, record in after.items():
+            if key in before:
+                with explained_reading(oracle, [key]):
+                    then, now = oracle.read(before[key].reply), oracle.read(record.reply)
+                self.reasked.append(Reasked(key, then.verdict, now.verdict))
 
     def _judged(self, comparison: Comparison, keys: Sequence[str], records: Mapping[str, Record]) -> Judged:
         behind = [records[key] for key in keys]
-        reading, swapped = self._source.read(comparison, [record.reply for record in behind]), comparison.swapped
+        with explained_reading(self._source.oracle, keys):
+            reading = self._source.read(comparison, [record.reply for record in behind])
+        swapped = comparison.swapped
         p_first = None if reading.p_first is None else 1 - reading.p_first if swapped else reading.p_first
         verdict = reading.verdict.unswap(swapped)
         return Judged(comparison.pair, verdict, p_first, swapped, tuple(keys), tuple(behind))

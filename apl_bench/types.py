@@ -129,13 +129,17 @@ class Allowance:
 class BatchState:
     """A provider's batch: how many of its requests are done, whether it has ended, and then its replies by position.
 
-    A position without a reply failed or expired, for the reason in `failures`, and may be asked again.
+    A position without a reply has the reason in `failures`. It was not processed or paid for, and is asked again, but
+    for those in `refused` (unpaid too, but the request would be refused again) and in `unsettled` (it may have been
+    paid for). A position of which nothing is said is unsettled.
     """
 
     num_done: int
     ended: bool
     replies: Mapping[int, Reply] = field(default_factory=dict)
     failures: Mapping[int, str] = field(default_factory=dict)
+    refused: frozenset[int] = frozenset()
+    unsettled: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

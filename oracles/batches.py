@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, Self
 
 from apl_bench.failures import CallError, Remedy
 from apl_bench.oracles.remote import Scrubber, table_of
@@ -32,6 +33,28 @@ def token_of(name: object) -> str | None:
     return match[1] if match else None
 
 
+class Fate(Enum):
+    """What became of a request without a reply: not processed, and so not paid for; refused, also unpaid, and again if
+    it is sent again; unsettled, which is processed or perhaps so."""
+
+    UNPROCESSED = "unprocessed"
+    REFUSED = "refused"
+    UNSETTLED = "unsettled"
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """Why a request has no reply."""
+
+    reason: str
+    fate: Fate
+
+    @classmethod
+    def of(cls, error: CallError) -> Self:
+        """From an error that stands in a batch's results: a status, which says that nothing was done."""
+        return cls(str(error), Fate.REFUSED if error.remedy is Remedy.STOP else Fate.UNPROCESSED)
+
+
 @dataclass(slots=True)
 class Answers:
     """Replies and failures of an ended batch by position. `num_requests` None: the provider does not say."""
@@ -39,9 +62,15 @@ class Answers:
     batch_id: str
     token: str
     num_requests: int | None
-    by_position: dict[int, Reply | str] = field(default_factory=dict)
+    by_position: dict[int, Reply | NoReply] = field(default_factory=dict)
 
-    def add(self, name: object, answer: Reply | str) -> None:
+    @property
+    def num_processed(self) -> int:
+        """Requests that the provider says it did something about."""
+        return sum(answer.fate is not Fate.UNPROCESSED if isinstance(answer, NoReply) else True
+                   for answer in self.by_position.values())  # fmt: skip
+
+    def add(self, name: object, answer: Reply | NoReply) -> None:
         """Keep a reply, or why there is none. Raises CallError(STOP) for a name that is not of this batch, or twice."""
         match = _NAME.fullmatch(name) if isinstance(name, str) else None
         limit = 10**6 if self.num_requests is None else self.num_requests
@@ -52,13 +81,19 @@ class Answers:
             raise self._refusal(f"two answers to {match[0]!r}")
         self.by_position[position] = answer
 
-    def state(self, how: str) -> BatchState:
-        """The batch as it ended; `how` is said of the requests that the provider does not mention."""
-        missing = [place for place in range(self.num_requests or 0) if place not in self.by_position]
-        failures = {place: answer for place, answer in self.by_position.items() if isinstance(answer, str)}
-        failures |= dict.fromkeys(missing, f"the batch ended as {how!r} without an answer")
-        replies = {place: answer for place, answer in self.by_position.items() if isinstance(answer, Reply)}
-        return BatchState(len(self.by_position), ended=True, replies=replies, failures=failures)
+    def state(self, how: str, rest: Fate) -> BatchState:
+        """The batch as it ended; `how` and `rest` are said of the requests that the provider does not mention."""
+        reason = f"the batch ended as {how!r} without an answer"
+        answers = dict.fromkeys(range(self.num_requests or 0), NoReply(reason, rest)) | self.by_position
+        lost = {place: answer for place, answer in answers.items() if isinstance(answer, NoReply)}
+        return BatchState(
+            len(self.by_position),
+            ended=True,
+            replies={place: answer for place, answer in answers.items() if isinstance(answer, Reply)},
+            failures={place: answer.reason for place, answer in lost.items()},
+            refused=frozenset(place for place, answer in lost.items() if answer.fate is Fate.REFUSED),
+            unsettled=frozenset(place for place, answer in lost.items() if answer.fate is Fate.UNSETTLED),
+        )
 
     def _refusal(self, seen: str) -> CallError:
         return CallError(f"the batch {self.batch_id} holds {seen}. Its answers cannot be told apart, so none of them "

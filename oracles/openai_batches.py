@@ -6,8 +6,19 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from apl_bench.failures import CallError, Remedy
-from apl_bench.oracles.batches import Answers, check_token, count_in, custom_id, objects, tables, text_in
+from apl_bench.failures import BatchFailedError, CallError, Remedy
+from apl_bench.oracles.batches import (
+    Answers,
+    Fate,
+    NoReply,
+    check_token,
+    count_in,
+    custom_id,
+    objects,
+    tables,
+    text_in,
+)
+from apl_bench.oracles.deadline import next_call
 from apl_bench.oracles.openai_wire import KEY_VARIABLE, POLICY_CODES, Wire
 from apl_bench.oracles.remote import Fault, failure, table_of
 from apl_bench.types import BatchState, Reply
@@ -19,7 +30,8 @@ MAX_REQUESTS = 20_000  # the provider takes 50,000 and 200 MB; so each may have 
 MAX_BYTES = 200 * 10**6
 TOKEN_FIELD = "apl_bench_token"
 
-_ENDED = {"completed", "expired", "cancelled"}
+_ENDED = {"completed", "expired", "cancelled", "failed"}
+_NOT_RUN = {"batch_expired", "batch_cancelled"}
 _RUNNING = {"validating", "in_progress", "finalizing", "cancelling"}
 
 
@@ -67,14 +79,16 @@ async def _page(wire: Wire, query: Mapping[str, str | None]) -> dict[str, Any]:
 
 
 async def collect(wire: Wire, batch_id: str, with_logprobs: bool) -> BatchState:
-    """Where the batch is. Raises CallError(STOP) for one that was refused as a whole, or that is not ours."""
+    """Where the batch is. Raises BatchFailedError for one of which nothing was processed, and CallError(STOP) for one
+    that is not ours."""
     batch = await _table(wire, lambda client: client.batches.with_raw_response.retrieve(batch_id))
     status, counts = text_in(batch, "status", wire.who), batch.get("request_counts")
     if status in _RUNNING:
         return BatchState(count_in(counts, "completed", "failed"), ended=False)
     if status not in _ENDED:
-        raise CallError(f"{wire.who} refused the batch {batch_id} as a whole ({wire.scrub.quote(status)}): "
-                        f"{_reasons(batch, wire)}. Nothing in it was answered", Remedy.STOP)  # fmt: skip
+        raise CallError(f"the batch {batch_id} is {wire.scrub.quote(status)!r}, which this version does not know",
+                        Remedy.STOP)  # fmt: skip
+    _refuse_failed(wire, batch, f"the batch {batch_id}")
     token = _token(batch)
     if token is None:
         raise CallError(f"the batch {batch_id} has no {TOKEN_FIELD} in its metadata, so it was not sent from here",
@@ -84,15 +98,32 @@ async def collect(wire: Wire, batch_id: str, with_logprobs: bool) -> BatchState:
         if batch.get(name):
             for line in tables(await _content(wire, text_in(batch, name, wire.who)), wire.who, wire.scrub):
                 answers.add(line.get("custom_id"), _answer(line, wire, with_logprobs))
-    return answers.state(status)
+    whole = answers.num_processed >= count_in(counts, "completed")  # no file lacks what was processed
+    return answers.state(status, Fate.UNPROCESSED if whole and status != "completed" else Fate.UNSETTLED)
+
+
+def _refuse_failed(wire: Wire, batch: Mapping[str, Any], name: str) -> None:
+    """Raise BatchFailedError for a batch that ended before any of its requests did: with a reason, and it would fail
+    again; without, and a new one may not."""
+    status, reasons = batch["status"], _reasons(batch, wire)
+    has_files = batch.get("output_file_id") or batch.get("error_file_id")
+    if status == "completed" or has_files or count_in(batch.get("request_counts"), "completed", "failed"):
+        return
+    if status == "failed" and reasons:
+        raise BatchFailedError(f"{wire.who} refused {name} as a whole ({status!r}): {reasons}. Nothing in it was "
+                               "answered", Remedy.STOP)  # fmt: skip
+    raise BatchFailedError(f"{wire.who} gave up {name} as a whole ({status!r}), with nothing in it answered",
+                           Remedy.RETRY)  # fmt: skip
 
 
 async def _table(wire: Wire, send: Callable[[AsyncOpenAI], Awaitable[Any]]) -> dict[str, Any]:
     """The JSON object that a raw response holds."""
+    next_call()
     return table_of((await wire.attempt(send)).http_response.text, wire.who, wire.scrub)
 
 
 async def _content(wire: Wire, file_id: str) -> str:
+    next_call()
     data: bytes = (await wire.attempt(lambda client: client.files.content(file_id))).content
     return data.decode("utf-8", "replace")
 
@@ -104,32 +135,35 @@ def _token(batch: Mapping[str, Any]) -> str | None:
 
 
 def _reasons(batch: Mapping[str, Any], wire: Wire) -> str:
+    """What the provider says is wrong with a batch; empty where it says nothing."""
     errors = batch.get("errors")
     rows = errors.get("data") if isinstance(errors, Mapping) else None
-    said = [str(row.get("message")) for row in objects(rows)]
-    return wire.scrub.quote("; ".join(said) or "it does not say why")
+    return wire.scrub.quote("; ".join(str(row.get("message")) for row in objects(rows)))
 
 
-def _answer(line: Mapping[str, Any], wire: Wire, with_logprobs: bool) -> Reply | str:
-    """The reply in one line of a batch's files, or the sentence that says why there is none."""
-    response = line.get("response")
+def _answer(line: Mapping[str, Any], wire: Wire, with_logprobs: bool) -> Reply | NoReply:
+    """The reply in one line of a batch's files, or why there is none."""
+    response, error = line.get("response"), line.get("error")
     if not isinstance(response, Mapping):
-        return wire.scrub.quote(str(line.get("error") or "no response"))
+        code = error.get("code") if isinstance(error, Mapping) else None
+        fate = Fate.UNPROCESSED if code in _NOT_RUN else Fate.UNSETTLED
+        return NoReply(wire.scrub.quote(str(error or "no response")), fate)
     body = response.get("body")
     table = body if isinstance(body, Mapping) else {}
     if response.get("status_code") == 200:
         try:
             return wire.reply_of(table, with_logprobs)
-        except CallError as error:
-            return str(error)
+        except CallError as failed:
+            return NoReply(str(failed), Fate.UNSETTLED)
     return _refused(response.get("status_code"), table, wire)
 
 
-def _refused(status: object, table: Mapping[str, Any], wire: Wire) -> Reply | str:
+def _refused(status: object, table: Mapping[str, Any], wire: Wire) -> Reply | NoReply:
     error = table.get("error")
     detail = error if isinstance(error, Mapping) else {}
-    text = str(detail.get("message") or "no reason given")
-    if str(detail.get("code")) in POLICY_CODES:
+    text, code = str(detail.get("message") or "no reason given"), str(detail.get("code"))
+    if code in POLICY_CODES:
         return wire.filtered(wire.scrub.quote(text))
-    fault = Fault(status if isinstance(status, int) else None, text)
-    return str(failure(fault, wire.who, KEY_VARIABLE, wire.scrub))
+    if not isinstance(status, int):
+        return NoReply(wire.scrub.quote(f"a response without a status: {text}"), Fate.UNSETTLED)
+    return NoReply.of(failure(Fault(status, text, code), wire.who, KEY_VARIABLE, wire.scrub))

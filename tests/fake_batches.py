@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,9 +17,9 @@ from tests.fake_faults import Answer, as_json, error
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """How batches go: after `num_polls` looks they end as `end` ("completed", "expired", "cancelled" or "failed").
-
-    `faults` by position of the request: "errored", "filtered", "expired", "missing", "duplicated" or "unknown".
+    """How batches go: after `num_polls` looks they end as `end` ("completed", "expired", "cancelled", "failed" with a
+    reason, "given-up" without one; "lapsed" expired before it began). `faults` by position of the request: "errored",
+    "malformed", "filtered", "expired", "missing", "unreadable", "duplicated" or "unknown".
     """
 
     num_polls: int = 1
@@ -32,14 +33,21 @@ class _Batch:
     requests: list[dict[str, Any]]
     metadata: dict[str, str]
     file: str
+    plan: BatchPlan | None
     num_polls: int = 0
 
 
 class Batches:
-    """The state; `num_batches` counts what was created."""
+    """The state; `num_batches` counts what was created. `next_plans` are those of the next batches, before `plan`.
+
+    `stalls_s` by the start of "POST /v1/batches" or the like: how long the next such requests wait for their answer, of
+    work that is done at once.
+    """
 
     def __init__(self, plan: BatchPlan) -> None:
         self.plan = plan
+        self.next_plans: list[BatchPlan] = []
+        self.stalls_s: dict[str, list[float]] = {}
         self._ids = count(1)
         self._files: dict[str, bytes] = {}
         self._batches: dict[str, _Batch] = {}
@@ -48,7 +56,24 @@ class Batches:
     def num_batches(self) -> int:
         return len(self._batches)
 
+    @property
+    def num_requests(self) -> list[int]:
+        """Of each batch, in the order in which they came."""
+        return [len(batch.requests) for batch in self._batches.values()]
+
     def post(self, path: str, content_type: str, data: bytes) -> Answer:
+        return self._stalled(f"POST {path}", self._post(path, content_type, data))
+
+    def get(self, path: str, root_url: str) -> Answer:
+        return self._stalled(f"GET {path}", self._get(path, root_url))
+
+    def _stalled(self, request: str, answer: Answer) -> Answer:
+        for start, seconds in self.stalls_s.items():
+            if request.startswith(start) and seconds:
+                time.sleep(seconds.pop(0))
+        return answer
+
+    def _post(self, path: str, content_type: str, data: bytes) -> Answer:
         if path == "/v1/files":
             return self._upload(content_type, data)
         if path == "/v1/batches":
@@ -61,7 +86,7 @@ class Batches:
             return as_json(self._anthropic(self._create(json.loads(data)["requests"], {}, "msgbatch_"), ""))
         return error(404, f"nothing at {path}")
 
-    def get(self, path: str, root_url: str) -> Answer:
+    def _get(self, path: str, root_url: str) -> Answer:
         parts = urlsplit(path)
         name = parts.path
         if found := re.fullmatch(r"/v1/files/([\w-]+)/content", name):
@@ -89,7 +114,8 @@ class Batches:
         return as_json(body)
 
     def _create(self, requests: list[dict[str, Any]], metadata: dict[str, str], prefix: str) -> _Batch:
-        batch = _Batch(f"{prefix}{next(self._ids)}", requests, metadata, "")
+        plan = self.next_plans.pop(0) if self.next_plans else None
+        batch = _Batch(f"{prefix}{next(self._ids)}", requests, metadata, "", plan)
         self._batches[batch.id] = batch
         return batch
 
@@ -105,29 +131,39 @@ class Batches:
         edges = {"first_id": page[0].id, "last_id": page[-1].id} if page else {"first_id": None, "last_id": None}
         return as_json({"object": "list", "data": rows, "has_more": more, **edges})
 
+    def _plan(self, batch: _Batch) -> BatchPlan:
+        return batch.plan or self.plan
+
     def _ended(self, batch: _Batch) -> bool:
-        return batch.num_polls >= self.plan.num_polls
+        return batch.num_polls >= self._plan(batch).num_polls
 
     def _openai(self, batch: _Batch) -> dict[str, Any]:
-        total, ended = len(batch.requests), self._ended(batch)
-        files = self._write_files(batch) if ended and self.plan.end != "failed" else {}
+        plan, ended = self._plan(batch), self._ended(batch)
+        run = plan.end not in ("failed", "given-up", "lapsed")
+        files = self._write_files(batch) if ended and run else {}
         failed = {"object": "list", "data": [{"code": "invalid_json_line", "message": "Line 3 is no JSON", "line": 3}]}
+        total = 0 if plan.end == "lapsed" else len(batch.requests)
+        num_bad = sum(fault in ("errored", "malformed", "filtered") for fault in plan.faults.values())
+        not_run = ("expired",) if plan.end == "completed" else ("expired", "missing")
+        num_not_run = sum(fault in not_run for fault in plan.faults.values())
+        num_good = len(batch.requests) - num_bad - num_not_run if ended and run else 0
+        status = {"given-up": "failed", "lapsed": "expired"}.get(plan.end, plan.end)
         return {
             "id": batch.id, "object": "batch", "endpoint": "/v1/chat/completions", "completion_window": "24h",
             "created_at": 1_790_000_000, "input_file_id": batch.file, "metadata": batch.metadata,
-            "status": self.plan.end if ended else "in_progress",
-            "request_counts": {"total": total, "completed": total if ended else total // 2, "failed": 0},
-            "errors": failed if ended and self.plan.end == "failed" else None, **files,
+            "status": status if ended else "in_progress",
+            "request_counts": {"total": total, "completed": num_good, "failed": num_bad if ended and run else 0},
+            "errors": failed if ended and plan.end == "failed" else None, **files,
         }  # fmt: skip
 
     def _write_files(self, batch: _Batch) -> dict[str, str | None]:
         good: list[str] = []
         bad: list[str] = []
         for position, request in reversed(list(enumerate(batch.requests))):
-            fault = self.plan.faults.get(position)
+            fault = self._plan(batch).faults.get(position)
             line = _openai_line(request, position, fault)
             if fault != "missing":
-                (bad if fault in ("errored", "filtered", "expired") else good).append(json.dumps(line))
+                (bad if fault in ("errored", "malformed", "filtered", "expired") else good).append(json.dumps(line))
             if fault == "duplicated":
                 good.append(json.dumps(line))
         names: dict[str, str | None] = {}
@@ -138,10 +174,13 @@ class Batches:
 
     def _anthropic(self, batch: _Batch, root_url: str) -> dict[str, Any]:
         ended, total = self._ended(batch), len(batch.requests)
-        counts = {"processing": 0 if ended else total, "succeeded": total if ended else 0}
+        faults = list(self._plan(batch).faults.values()) if ended else []
+        names = {"errored": ("errored", "malformed", "filtered"), "expired": ("expired",), "canceled": ()}
+        counts = {name: sum(fault in those for fault in faults) for name, those in names.items()}
+        counts |= {"processing": 0 if ended else total, "succeeded": total - sum(counts.values()) if ended else 0}
         return {
             "id": batch.id, "type": "message_batch", "processing_status": "ended" if ended else "in_progress",
-            "request_counts": {**counts, "errored": 0, "canceled": 0, "expired": 0},
+            "request_counts": counts,
             "created_at": "2026-11-01T00:00:00Z", "expires_at": "2026-11-02T00:00:00Z",
             "ended_at": "2026-11-01T01:00:00Z" if ended else None, "archived_at": None, "cancel_initiated_at": None,
             "results_url": f"{root_url}/v1/messages/batches/{batch.id}/results" if ended else None,
@@ -150,7 +189,7 @@ class Batches:
     def _results(self, batch: _Batch) -> bytes:
         lines = []
         for position, request in reversed(list(enumerate(batch.requests))):
-            fault = self.plan.faults.get(position)
+            fault = self._plan(batch).faults.get(position)
             line = json.dumps({"custom_id": _custom_id(request, fault), "result": _result(request, position, fault)})
             lines += [] if fault == "missing" else [line, line] if fault == "duplicated" else [line]
         return "\n".join(lines).encode()
@@ -165,10 +204,12 @@ def _openai_line(request: Mapping[str, Any], number: int, fault: str | None) -> 
     if fault == "expired":
         expired = {"code": "batch_expired", "message": "This request could not be executed before it expired."}
         return {**line, "response": None, "error": expired}
-    if fault in ("errored", "filtered"):
-        code = "content_filter" if fault == "filtered" else "server_error"
+    if fault in ("errored", "malformed", "filtered"):
+        code = {"filtered": "content_filter", "malformed": "invalid_value"}.get(fault, "server_error")
         body: dict[str, Any] = {"error": {"message": "It went wrong", "code": code, "param": None, "type": None}}
-        return {**line, "response": {"status_code": 400 if code == "content_filter" else 500, "body": body}}
+        return {**line, "response": {"status_code": 500 if fault == "errored" else 400, "body": body}}
+    if fault == "unreadable":
+        return {**line, "response": {"status_code": 200, "body": {"usage": {"prompt_tokens": 9}}}}
     body = chat_completion(request["body"], number)
     return {**line, "response": {"status_code": 200, "request_id": f"req_{number}", "body": body}}
 
@@ -176,7 +217,9 @@ def _openai_line(request: Mapping[str, Any], number: int, fault: str | None) -> 
 def _result(request: Mapping[str, Any], number: int, fault: str | None) -> dict[str, Any]:
     if fault == "expired":
         return {"type": "expired"}
-    if fault in ("errored", "filtered"):
+    if fault in ("errored", "malformed", "filtered"):
         detail = {"type": "api_error" if fault == "errored" else "invalid_request_error", "message": "It went wrong"}
         return {"type": "errored", "error": {"type": "error", "error": detail}}
+    if fault == "unreadable":
+        return {"type": "succeeded", "message": {"usage": {"input_tokens": 9}}}
     return {"type": "succeeded", "message": message(request["params"], number)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from apl_bench.asking.prices import Price, Usage
-from apl_bench.types import Allowance, SpecError
+from apl_bench.asking.prices import Price, Usage, usage_of
+from apl_bench.types import Allowance, Reply, SpecError
 
 
 class CapReachedError(SpecError):
@@ -41,46 +41,69 @@ class Spent:
 
 
 class Meter:
-    """Counts what is spent and what is reserved, over all oracles of a command."""
+    """Counts what is spent and what is reserved, over all oracles of a command.
+
+    `collected` are replies to what an earlier command sent: paid for by that one, and so within its caps.
+    """
 
     def __init__(self, caps: Caps) -> None:
         self.caps = caps
         self.spent = Spent()
+        self.collected = Spent()
         self._reserved: list[Spent] = []
 
     def reserve(self, allowance: Allowance, price: Price | None) -> Spent:
         """Set aside the most that a call can use. Raises CapReachedError where that could go above a cap, and
         SpecError where there is a cap on dollars and the price is unknown."""
+        return self.reserve_all([allowance], price)[0]
+
+    def reserve_all(self, allowances: Sequence[Allowance], price: Price | None) -> list[Spent]:
+        """As `reserve`, for all of these calls or none."""
         if price is None and self.caps.cost_usd is not None:
             raise SpecError("--max-cost needs the price of the model, and the price table does not have it; give it "
                             "by --price INPUT:OUTPUT, or use --max-calls or --max-tokens")  # fmt: skip
-        most = Usage(allowance.input_tokens, allowance.output_tokens)
-        wanted = Spent(1, most.total, None if price is None else price.cost_usd(most))
-        total = wanted
-        for part in (self.spent, *self._reserved):
-            total = total.plus(part)
-        self._refuse_above(total)
-        self._reserved.append(wanted)
+        total, wanted = self.spent.plus(self.reserved), []
+        for allowance in allowances:
+            most = Usage(allowance.input_tokens, allowance.output_tokens)
+            wanted.append(Spent(1, most.total, None if price is None else price.cost_usd(most)))
+            total = total.plus(wanted[-1])
+            self._refuse_above(total)
+        self._reserved += wanted
         return wanted
-
-    def set_aside(self) -> Spent:
-        """A reservation of nothing, for a call that an earlier command reserved and paid for."""
-        nothing = Spent(1)
-        self._reserved.append(nothing)
-        return nothing
 
     def settle(self, reserved: Spent, usage: Mapping[str, int], price: Price | None) -> None:
         """A reserved call ended: count what it used."""
         self._reserved.remove(reserved)
-        used = Usage.of(usage)
-        self.spent = self.spent.plus(
-            Spent(1, used.total, price.cost_usd(used) if price else None if used.total else 0.0)
-        )
+        self.spent = self.spent.plus(_used(usage, price))
 
     def settle_unknown(self, reserved: Spent) -> None:
         """A reserved call ended and nobody knows what it used (no counts in the reply, no reply in time): all of it."""
         self._reserved.remove(reserved)
         self.spent = self.spent.plus(reserved)
+
+    def settle_reply(self, reserved: Spent, reply: Reply, price: Price | None) -> None:
+        """A reserved call brought a reply: count what that says it used, all of the reservation where it is silent."""
+        usage = usage_of(reply)
+        if Usage.of(usage).total:
+            self.settle(reserved, usage, price)
+        else:
+            self.settle_unknown(reserved)
+
+    def release(self, reserved: Spent) -> None:
+        """A reserved call was not made: it counts for nothing."""
+        self._reserved.remove(reserved)
+
+    def collect(self, reply: Reply, price: Price | None) -> None:
+        """A reply came to what an earlier command sent; no cap of this one is touched."""
+        self.collected = self.collected.plus(_used(usage_of(reply), price))
+
+    @property
+    def reserved(self) -> Spent:
+        """The most that what is out can come to."""
+        total = Spent()
+        for part in self._reserved:
+            total = total.plus(part)
+        return total
 
     @property
     def num_reserved(self) -> int:
@@ -103,3 +126,9 @@ class Meter:
                     f"(spent so far: {self.spent}). What was answered is kept; the same command with a higher {name} "
                     "goes on from here"
                 )
+
+
+def _used(usage: Mapping[str, int], price: Price | None) -> Spent:
+    """One call that used so many tokens."""
+    used = Usage.of(usage)
+    return Spent(1, used.total, price.cost_usd(used) if price else None if used.total else 0.0)

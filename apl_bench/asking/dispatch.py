@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 from apl_bench.asking.budget import CapReachedError, Meter, Spent
 from apl_bench.asking.pace import Pace, Ticket
-from apl_bench.asking.prices import Price, Usage
+from apl_bench.asking.prices import Price
 from apl_bench.failures import CallError, OracleError, Remedy
+from apl_bench.oracles.deadline import within
 from apl_bench.protocols import RemoteOracle
 from apl_bench.types import Comparison, Reply
 
@@ -84,6 +85,7 @@ class Dispatcher:
         self._jitter = random.Random()  # of waiting times alone
         self._runner = asyncio.Runner()
         self._oracles: list[RemoteOracle] = []
+        self._round: _Round | None = None
 
     def answers(
         self, oracle: RemoteOracle, comparisons: Sequence[Comparison], price: Price | None
@@ -95,7 +97,7 @@ class Dispatcher:
         if oracle not in self._oracles:
             self._oracles.append(oracle)
         jobs = deque(_Job(i, comparison) for i, comparison in enumerate(comparisons))
-        round_ = _Round(oracle, self.pace_of(oracle), jobs)
+        round_ = self._round = _Round(oracle, self.pace_of(oracle), jobs)
         with _interrupts_wait(round_):
             while round_.out or (round_.waiting and not round_.stopped):
                 group = self._runner.run(self._next_group(round_, price))
@@ -103,6 +105,11 @@ class Dispatcher:
                     yield group
         if round_.stopped:
             raise round_.stopped
+
+    def stop(self, error: Exception) -> None:
+        """Send no more of these `answers`, which go on with what is in flight and then raise this error."""
+        assert self._round is not None, "answers are being taken"
+        self._round.stopped = self._round.stopped or error
 
     def pace_of(self, oracle: RemoteOracle) -> Pace:
         """What was learned of this oracle's provider, by whichever run asked it."""
@@ -173,11 +180,7 @@ class Dispatcher:
         return True
 
     async def _call(self, oracle: RemoteOracle, comparison: Comparison) -> Reply:
-        try:
-            async with asyncio.timeout(self._patience.deadline_s):
-                return await oracle.call(comparison)
-        except TimeoutError:
-            raise CallError(f"no reply within {self._patience.deadline_s:g} s", Remedy.RETRY) from None
+        return await within(self._patience.deadline_s, oracle.call(comparison))
 
     def _settle(self, round_: _Round, task: asyncio.Task[Reply], price: Price | None) -> tuple[int, Reply] | None:
         """Account for a call that ended; its reply, or None where it is to be tried again or given up."""
@@ -195,10 +198,7 @@ class Dispatcher:
             self._failed(round_, call, error)
             return None
         reply = task.result()
-        if Usage.of(reply.usage).total:
-            self.meter.settle(call.reserved, reply.usage, price)
-        else:
-            self.meter.settle_unknown(call.reserved)
+        self.meter.settle_reply(call.reserved, reply, price)
         round_.pace.succeeded()
         round_.last_reply_at = time.monotonic()
         return call.job.position, reply

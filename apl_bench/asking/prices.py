@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from apl_bench.types import JSON, SpecError
+from apl_bench.types import JSON, Reply, SpecError
 
 MILLION = 1_000_000
 # OpenAI counts cached tokens within prompt_tokens, Anthropic beside input_tokens: all are priced as plain input here.
@@ -52,6 +52,13 @@ class Price:
         """The price through the batch API."""
         share = self.batch_share
         return replace(self, input_usd=self.input_usd * share, output_usd=self.output_usd * share, batch_share=1.0)
+
+
+def usage_of(reply: Reply) -> Mapping[str, int]:
+    """The counts of a reply; none where they are no counts, as a backend that breaks its contract may give them."""
+    usage = reply.usage if isinstance(reply, Reply) else None
+    counted = isinstance(usage, Mapping) and all(type(count) is int and count >= 0 for count in usage.values())
+    return usage if usage is not None and counted else {}
 
 
 def price_of(request: Mapping[str, JSON]) -> Price | None:

@@ -41,7 +41,7 @@ _OPTIONS = (
                  help="Of --mode refresh or audit: go on with this one  [default: a new one]"),
     click.option("--batch", type=click.Choice(["oracle", "judge", "both"]), help="Go through the provider's batch API"),
     click.option("--no-wait", is_flag=True, help="Stop as awaiting labels where a batch has not ended"),
-    click.option("--max-calls", type=click.IntRange(min=0), help="Never make more calls than this"),
+    click.option("--max-calls", type=click.IntRange(min=0), help="Never send more calls than this"),
     click.option("--max-tokens", type=click.IntRange(min=0), help="Never use more tokens than this"),
     click.option("--max-cost", type=click.FloatRange(min=0), metavar="DOLLARS", help="Never spend more than this"),
     click.option("--price", metavar="INPUT:OUTPUT",
@@ -49,7 +49,7 @@ _OPTIONS = (
     click.option("--concurrency", type=click.IntRange(min=1), default=64, show_default=True,
                  help="Calls at once, at most"),
     click.option("--deadline", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
-                 metavar="SECONDS", help="How long one call may take"),
+                 metavar="SECONDS", help="How long one call may take, those of batches too"),
 )  # fmt: skip
 
 
@@ -126,8 +126,13 @@ def opened(asked: AskingOptions) -> Iterator[Means]:
 
 def _account(means: Means) -> Iterator[str]:
     """What was spent, and what a second asking said."""
-    if means.asking.meter.spent.calls:
-        yield f"spent: {means.asking.meter.spent}"
+    meter = means.asking.meter
+    if meter.spent.calls:
+        yield f"spent: {meter.spent}"
+    if meter.reserved.calls:
+        yield f"in batches that are out: {meter.reserved} at most; the same command collects them"
+    if meter.collected.calls:
+        yield f"collected: {meter.collected}; sent, and counted against its caps, by an earlier command"
     again = means.reasked()
     if again:
         changed = sum(item.before is not item.after for item in again)
@@ -147,4 +152,9 @@ def _terms(asked: AskingOptions) -> Any:
         price=None if asked.price is None else parse_price(asked.price),
         patience=Patience(deadline_s=asked.deadline),
         waiting=Waiting(patience_s=0.0) if asked.no_wait else Waiting(),
+        tell=_tell,
     )
+
+
+def _tell(line: str) -> None:
+    click.echo(f"batch: {safe(line)}", err=True)

@@ -109,6 +109,8 @@ def _failure(error: Exception) -> Failure:
 
     from apl_bench.failures import AwaitingLabels, OracleError  # none of these is needed for --help
     from apl_bench.judging import MissingJudgment
+    from apl_bench.judgments.keys import RequestError
+    from apl_bench.judgments.record import RecordError
     from apl_bench.types import SpecError
 
     if isinstance(error, AwaitingLabels):
@@ -117,7 +119,8 @@ def _failure(error: Exception) -> Failure:
         return NotRecorded(safe_lines(str(error)))
     if isinstance(error, SpecError):
         return BadSpec(safe_lines(str(error)))
-    if isinstance(error, (OSError, OracleError, FloatingPointError)):  # the last: a gradient that is not finite
+    # The last three: a gradient that is not finite, and what an oracle asks or says and no ledger can hold.
+    if isinstance(error, (OSError, OracleError, FloatingPointError, RecordError, RequestError)):
         return Failure(safe_lines(str(error)))
     click.echo(safe_lines("".join(traceback.format_exception(error))), err=True)
     return Failure(f"{type(error).__name__} that apl-bench did not expect; please report the lines above")
