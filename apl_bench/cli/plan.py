@@ -8,7 +8,6 @@ import os
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +15,7 @@ import click
 from apl_bench.cli.asking import AskingOptions, asking_options
 from apl_bench.cli.console import heading, number, safe, table
 from apl_bench.cli.folders import ledger_folder
-from apl_bench.cli.run import parse_seeds
+from apl_bench.cli.run_options import parse_seeds, run_options
 from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
@@ -36,17 +35,7 @@ KINDS = {
 @click.command()
 @click.option("--strategy", help="Acquisition strategy; see: apl-bench list strategies")
 @click.option("--strategies", help="Several of them, such as random,certainty: as many runs, one command each")
-@click.option("--task", default="imdb", show_default=True, help="Task; see: apl-bench list tasks")
-@click.option(
-    "--preset", default="lite", show_default=True, help="Scale, or a TOML file of your own; see: apl-bench list presets"
-)
-@click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0-4 or 0,3,7")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, such as training.epochs=3"
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs are written"
-)
+@run_options
 @click.option("--latency", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="What one call takes  [default: the mean of recorded calls of the same model]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

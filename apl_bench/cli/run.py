@@ -8,26 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from apl_bench.cli.asking import AskingOptions, asking_options, opened
-from apl_bench.types import SpecError
+from apl_bench.cli.run_options import parse_seeds, run_options
 
 if TYPE_CHECKING:
     from apl_bench.cli.progress import Progress
     from apl_bench.experiment import Materials, Means
     from apl_bench.records import Run
     from apl_bench.spec import RunSpec
-
-
-def parse_seeds(text: str) -> list[int]:
-    """`0-4,7` -> [0, 1, 2, 3, 4, 7]."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first):
-            raise SpecError(
-                f"--seeds {text!r} is not a list of seeds; expected numbers and ranges, such as 0-4 or 0,3,7"
-            )
-        seeds += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(seeds))
 
 
 def same_options(preset: str, settings: tuple[str, ...], out: Path, asked: AskingOptions) -> list[str]:
@@ -41,17 +28,7 @@ def same_options(preset: str, settings: tuple[str, ...], out: Path, asked: Askin
 
 @click.command()
 @click.option("--strategy", required=True, help="Acquisition strategy; see: apl-bench list strategies")
-@click.option("--task", default="imdb", show_default=True, help="Task; see: apl-bench list tasks")
-@click.option(
-    "--preset", default="lite", show_default=True, help="Scale, or a TOML file of your own; see: apl-bench list presets"
-)
-@click.option("--seeds", default="0", show_default=True, help="Seeds, such as 0-4 or 0,3,7")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, such as training.epochs=3"
-)
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs are written"
-)
+@run_options
 @asking_options
 def run(
     strategy: str, task: str, preset: str, seeds: str, settings: tuple[str, ...], out: Path, asked: AskingOptions

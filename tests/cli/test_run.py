@@ -17,7 +17,8 @@ from apl_bench.cli.asking import AskingOptions
 from apl_bench.cli.folders import ledger_folder
 from apl_bench.cli.main import main
 from apl_bench.cli.progress import Progress, win_rate_error
-from apl_bench.cli.run import parse_seeds, same_options
+from apl_bench.cli.run import same_options
+from apl_bench.cli.run_options import parse_seeds
 from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run, RunWriter
 from apl_bench.types import SpecError
