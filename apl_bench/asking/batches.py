@@ -174,9 +174,11 @@ class _Errand:
 
         try:
             batch_id = self._link.patiently(f"a batch of {len(questions)} could not be sent to {note.provider}", send)
-        except OracleError:
-            if not may_be_there:
-                self._forget(note)
+        except OracleError as error:
+            if may_be_there:
+                raise OracleError(f"{error}. It may have arrived, and stays noted: the same command looks for it "
+                                  "before it sends anything") from None  # fmt: skip
+            self._forget(note)
             raise
         note = replace(note, batch_id=batch_id)
         desk.notes.write(note)

@@ -162,7 +162,7 @@ def test_what_fails_in_every_batch_is_told_with_its_reason(tmp_path: Path) -> No
         async def collect(self, batch_id: str) -> BatchState:
             return BatchState(0, ended=True, failures={0: "server_error"})
 
-    with pytest.raises(OracleError, match=r"1 comparisons came back unprocessed .* from 2 batches.*: server_error\. What"):
+    with pytest.raises(OracleError, match=r"^1 comparisons came back unprocessed .* from 2 batches.*: server_error"):
         collect(Refusing(Provider()), tmp_path, 1)
 
 

@@ -1,0 +1,305 @@
+"""Batches that fail: what was not paid for is asked anew, once in a command; what may have been paid for never is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anthropic as _anthropic_sdk  # noqa: F401 - beforehand: a first import takes as long as a deadline here
+import openai as _openai_sdk  # noqa: F401
+import pytest
+
+from apl_bench.asking import batches
+from apl_bench.asking.asking import Asking, Terms
+from apl_bench.asking.batches import Waiting
+from apl_bench.asking.budget import Caps, Spent
+from apl_bench.asking.dispatch import Patience
+from apl_bench.asking.prices import Price, Usage
+from apl_bench.failures import AwaitingLabels, CallError, OracleError, Remedy
+from apl_bench.judging import Judging, Manner, Mode
+from apl_bench.judgments.ledger import Ledger
+from apl_bench.oracles import anthropic_batches, openai_batches
+from apl_bench.oracles.anthropic_messages import AnthropicMessages
+from apl_bench.oracles.deadline import next_call, within
+from apl_bench.oracles.openai_chat import OpenAIChat
+from apl_bench.protocols import BatchOracle
+from tests.asking.one_command import QUICK, pairs
+from tests.fake_batches import BatchPlan
+from tests.fake_provider import FakeProvider
+
+pytestmark = pytest.mark.usefixtures("loopback")
+NUM = 5
+WHOLE = ["FIRST", "SECOND", "FIRST", "SECOND", "FIRST"]
+PRICE = Price(1.0, 10.0, 0.5, "test")
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(batches, "LONGEST_WAIT_S", 0.002)
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[FakeProvider]:
+    with FakeProvider() as started:
+        yield started
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def oracle(request: pytest.FixtureRequest, server: FakeProvider) -> BatchOracle:
+    return openai(server) if request.param == "openai" else anthropic(server)
+
+
+def openai(server: FakeProvider) -> BatchOracle:
+    return OpenAIChat("m", "sentiment-v2", base_url=server.base_url, max_output_tokens=64)
+
+
+def anthropic(server: FakeProvider) -> BatchOracle:
+    return AnthropicMessages("m", "sentiment-v2", base_url=server.root_url, max_output_tokens=64)
+
+
+@dataclass
+class Command:
+    """One command from its start to its end: verdicts or the error, what it told, what it counted."""
+
+    oracle: BatchOracle
+    folder: Path
+    caps: Caps = field(default_factory=Caps)
+    waiting: Waiting = QUICK
+    deadline_s: float = 30.0
+    batch: bool = True
+    told: list[str] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+    collected: Spent = field(default_factory=Spent)
+    reserved: Spent = field(default_factory=Spent)
+
+    def run(self) -> list[str]:
+        terms = Terms(self.caps, price=PRICE, waiting=self.waiting, tell=self.told.append,
+                      patience=Patience(deadline_s=self.deadline_s))  # fmt: skip
+        with Ledger(self.folder) as ledger, Asking(terms, self.folder / "batches") as asking:
+            judging = Judging(self.oracle, ledger, Manner(Mode.RECORD, "fixed", batch=self.batch), asking)
+            try:
+                return [judged.verdict.name for judged in judging.judge(pairs(NUM))]
+            finally:
+                meter = asking.meter
+                self.spent, self.collected, self.reserved = meter.spent, meter.collected, meter.reserved
+
+    def fails(self, message: str) -> None:
+        with pytest.raises(OracleError, match=message):
+            self.run()
+
+
+def num_kept(folder: Path) -> int:
+    with Ledger(folder) as ledger:
+        return len(list(ledger.records()))
+
+
+def notes(folder: Path) -> list[Path]:
+    return list((folder / "batches").glob("*.json"))
+
+
+def test_requests_that_expired_are_sent_once_more_and_the_rest_is_kept(
+    tmp_path: Path, server: FakeProvider, oracle: BatchOracle
+) -> None:
+    server.batches.next_plans = [BatchPlan(end="expired", faults={1: "expired", 4: "expired"})]
+    command = Command(oracle, tmp_path, Caps(calls=NUM))
+    assert command.run() == WHOLE
+    assert server.batches.num_requests == [5, 2]
+    assert len(command.told) == 1
+    assert "2 comparisons came back unprocessed and unpaid" in command.told[0]
+    assert "sent once more, in a new batch" in command.told[0]
+    assert command.spent.calls == NUM, "what was not processed is no call"
+    assert notes(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", ["given-up", "lapsed"])
+def test_a_batch_that_failed_as_a_whole_without_a_reason_is_sent_once_more(
+    tmp_path: Path, server: FakeProvider, end: str
+) -> None:
+    server.batches.next_plans = [BatchPlan(end=end)]
+    command = Command(openai(server), tmp_path, Caps(calls=NUM))
+    assert command.run() == WHOLE
+    assert server.batches.num_requests == [5, 5]
+    assert "gave up the batch" in command.told[0]
+
+
+def test_what_fails_twice_ends_the_command_and_the_next_one_starts_anew(
+    tmp_path: Path, server: FakeProvider, oracle: BatchOracle
+) -> None:
+    expired = dict.fromkeys(range(1, NUM), "expired")
+    server.batches.next_plans = [BatchPlan(end="cancelled", faults=expired),
+                                 BatchPlan(end="expired", faults=dict.fromkeys(range(4), "expired"))]  # fmt: skip
+    command = Command(oracle, tmp_path)
+    command.fails(r"^4 comparisons came back unprocessed and unpaid from 2 batches.*the same command sends the rest")
+    assert server.batches.num_requests == [5, 4]
+    assert (num_kept(tmp_path), notes(tmp_path)) == (1, [])
+    assert (command.spent.calls, command.reserved.calls) == (1, 0)
+    assert Command(oracle, tmp_path).run() == WHOLE
+    assert server.batches.num_requests == [5, 4, 4]
+
+
+def test_a_batch_that_is_malformed_is_not_sent_again_by_the_command(tmp_path: Path, server: FakeProvider) -> None:
+    server.batches.plan = BatchPlan(end="failed")
+    command = Command(openai(server), tmp_path)
+    command.fails(r"refused the batch \w+ as a whole \('failed'\): Line 3 is no JSON\. .*nothing was paid for")
+    assert server.batches.num_requests == [5]
+    assert (command.told, notes(tmp_path), command.spent.calls, command.reserved.calls) == ([], [], 0, 0)
+    server.batches.plan = BatchPlan()
+    assert Command(openai(server), tmp_path).run() == WHOLE
+
+
+def test_a_request_that_is_malformed_is_not_sent_again_by_the_command(
+    tmp_path: Path, server: FakeProvider, oracle: BatchOracle
+) -> None:
+    server.batches.next_plans = [BatchPlan(faults={2: "malformed"})]
+    Command(oracle, tmp_path).fails(r"1 of 5 requests of batch \w+ of \w+ were refused, and not paid for; .*It went wr")
+    assert (server.batches.num_requests, num_kept(tmp_path), notes(tmp_path)) == ([5], 4, [])
+    assert Command(oracle, tmp_path).run() == WHOLE
+    assert server.batches.num_requests == [5, 1]
+
+
+@pytest.mark.parametrize("fault", ["missing", "unreadable"])
+def test_what_may_have_been_paid_for_is_not_sent_again(
+    tmp_path: Path, server: FakeProvider, oracle: BatchOracle, fault: str
+) -> None:
+    server.batches.next_plans = [BatchPlan(faults={2: fault, 3: "expired"})]
+    for num_asked in ([5], [5, 1], [5, 1]):  # the one that expired, by the second; the other by none
+        command = Command(oracle, tmp_path)
+        command.fails(
+            r"1 of 5 requests of batch \w+ of \w+ have no answer that can be used, and may have been paid for"
+        )
+        assert server.batches.num_requests == num_asked
+        assert len(notes(tmp_path)) == 1
+    assert num_kept(tmp_path) == 4
+    assert Command(oracle, tmp_path, batch=False).run() == WHOLE, "the user's way out"
+    assert Command(oracle, tmp_path).run() == WHOLE
+
+
+def test_an_answer_that_comes_later_after_all_is_taken(tmp_path: Path, server: FakeProvider) -> None:
+    server.batches.plan = BatchPlan(faults={2: "missing"})
+    Command(openai(server), tmp_path).fails("may have been paid for")
+    server.batches.plan = BatchPlan()
+    assert Command(openai(server), tmp_path).run() == WHOLE
+    assert (server.batches.num_requests, notes(tmp_path)) == ([5], [])
+
+
+# Counting
+
+
+def test_a_batch_that_an_earlier_command_sent_counts_against_no_cap_of_this_one(
+    tmp_path: Path, server: FakeProvider, oracle: BatchOracle
+) -> None:
+    server.batches.plan = BatchPlan(num_polls=2)
+    first = Command(oracle, tmp_path, Caps(calls=NUM), Waiting(first_look_s=0.001, patience_s=0.0))
+    with pytest.raises(AwaitingLabels):
+        first.run()
+    assert (first.spent.calls, first.reserved.calls, first.collected.calls) == (0, NUM, 0)
+    second = Command(oracle, tmp_path, Caps(calls=0, tokens=0, cost_usd=0.0))
+    assert second.run() == WHOLE
+    assert (second.spent, second.reserved.calls, second.collected.calls) == (Spent(), 0, NUM)
+    tokens = second.collected.tokens
+    assert tokens > 0
+    assert second.collected.cost_usd == pytest.approx(_at_half_price(tmp_path))
+
+
+def _at_half_price(folder: Path) -> float:
+    with Ledger(folder) as ledger:
+        usages = [record.reply.usage for record in ledger.records()]
+    counts = [Usage.of(usage) for usage in usages]
+    return 0.5 * sum(count.input_tokens * 1.0 + count.output_tokens * 10.0 for count in counts) / 1e6
+
+
+def test_what_another_command_got_answered_meanwhile_is_not_sent(tmp_path: Path, server: FakeProvider) -> None:
+    class Late(Ledger):
+        """Between the first look of one command and its sending, another one does all the work."""
+
+        looked = False
+
+        def get_many(self, keys: Any, generation: int = 0) -> Any:
+            found = super().get_many(keys, generation)
+            if not self.looked:
+                self.looked = True
+                assert Command(openai(server), tmp_path).run() == WHOLE
+            return found
+
+    with Late(tmp_path) as ledger, Asking(Terms(waiting=QUICK), tmp_path / "batches") as asking:
+        judged = Judging(openai(server), ledger, Manner(Mode.RECORD, "fixed", batch=True), asking).judge(pairs(NUM))
+    assert [one.verdict.name for one in judged] == WHOLE
+    assert server.batches.num_requests == [NUM]
+
+
+# Deadlines
+
+
+def test_a_look_that_hangs_is_tried_again(tmp_path: Path, server: FakeProvider, oracle: BatchOracle) -> None:
+    server.batches.stalls_s = {"GET ": [5.0]}
+    assert Command(oracle, tmp_path, deadline_s=1.0).run() == WHOLE
+    assert server.batches.num_requests == [NUM]
+
+
+def test_a_provider_that_hangs_is_told_and_the_next_command_collects(
+    tmp_path: Path, server: FakeProvider, oracle: BatchOracle
+) -> None:
+    server.batches.stalls_s = {"GET ": [5.0] * 99}
+    command = Command(oracle, tmp_path, deadline_s=1.0)
+    command.fails(r"^batch \w+ of \w+ was not collected: no reply within 1 s \(tried 3 times\)\. .*looks again")
+    assert command.reserved.calls == NUM
+    server.batches.stalls_s = {}
+    assert Command(oracle, tmp_path).run() == WHOLE
+    assert server.batches.num_requests == [NUM]
+
+
+@pytest.mark.parametrize("stalled", ["POST /v1/files", "POST /v1/batches"])
+def test_sending_that_hangs_is_tried_again_and_sends_one_batch(
+    tmp_path: Path, server: FakeProvider, stalled: str
+) -> None:
+    server.batches.stalls_s = {stalled: [5.0]}
+    assert Command(openai(server), tmp_path, deadline_s=1.0).run() == WHOLE
+    assert server.batches.num_requests == [NUM]
+
+
+def test_each_call_of_an_errand_has_the_deadline_for_itself() -> None:
+    async def errand(num_calls: int, renewed: bool) -> str:
+        for _ in range(num_calls):
+            if renewed:
+                next_call()
+            await asyncio.sleep(0.4)
+        return "done"
+
+    assert asyncio.run(within(1.0, errand(4, renewed=True))) == "done"
+    with pytest.raises(CallError, match=r"^no reply within 1 s$") as caught:
+        asyncio.run(within(1.0, errand(4, renewed=False)))
+    assert caught.value.remedy is Remedy.RETRY
+
+
+@pytest.mark.parametrize("module", [openai_batches, anthropic_batches])
+def test_backends_say_each_call_of_a_batch(
+    tmp_path: Path, server: FakeProvider, monkeypatch: pytest.MonkeyPatch, module: Any
+) -> None:
+    num_said = 0
+
+    def said() -> None:
+        nonlocal num_said
+        num_said += 1
+
+    monkeypatch.setattr(module, "next_call", said)
+    oracle = openai(server) if module is openai_batches else anthropic(server)
+    assert Command(oracle, tmp_path).run() == WHOLE
+    # upload, create, look, download; with Anthropic create, look, results
+    assert num_said == (4 if module is openai_batches else 3)
+
+
+def test_a_batch_that_was_refused_when_it_was_sent_leaves_no_note(tmp_path: Path, server: FakeProvider) -> None:
+    class Refused(OpenAIChat):
+        async def submit(self, comparisons: Any, token: str) -> str:
+            raise CallError("a bad key", Remedy.STOP, answered=True)
+
+    refused = Refused("m", "sentiment-v2", base_url=server.base_url, max_output_tokens=64)
+    command = Command(refused, tmp_path)
+    command.fails(r"^a batch of 5 could not be sent to openai: a bad key$")
+    assert (notes(tmp_path), command.reserved.calls) == ([], 0)
