@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import anthropic as _anthropic_sdk  # noqa: F401 - beforehand: a first import takes as long as a deadline here
 import openai as _openai_sdk  # noqa: F401
 import pytest
+from click.testing import CliRunner, Result
 
 from apl_bench.asking import batches
 from apl_bench.asking.asking import Asking, Terms
@@ -18,6 +20,7 @@ from apl_bench.asking.batches import Waiting
 from apl_bench.asking.budget import Caps, Spent
 from apl_bench.asking.dispatch import Patience
 from apl_bench.asking.prices import Price, Usage
+from apl_bench.cli.main import main
 from apl_bench.failures import AwaitingLabels, CallError, OracleError, Remedy
 from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
@@ -303,3 +306,39 @@ def test_a_batch_that_was_refused_when_it_was_sent_leaves_no_note(tmp_path: Path
     command = Command(refused, tmp_path)
     command.fails(r"^a batch of 5 could not be sent to openai: a bad key$")
     assert (notes(tmp_path), command.reserved.calls) == ([], 0)
+
+
+# What the user sees
+
+
+def test_the_command_says_what_is_out_what_it_collected_and_what_was_sent_once_more(
+    tmp_path: Path, server: FakeProvider
+) -> None:
+    rows = [{"prompt": "The film", "first": f" {i} was good", "second": f" {i} was bad"} for i in range(NUM)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = f'openai(m, template=sentiment-v2, base_url="{server.base_url}", max_output_tokens=64)'
+    options = ["--judge", judge, "--repeats", "1", "--order", "fixed", "--batch", "judge", "--no-wait"]
+
+    def run(*more: str) -> Result:
+        folder = ["--ledger", str(tmp_path / "ledger")]
+        return CliRunner().invoke(main, ["judge-report", str(tmp_path / "pairs.jsonl"), *options, *folder, *more])
+
+    server.batches.next_plans = [BatchPlan(num_polls=2, end="expired", faults={0: "expired"})]
+    server.batches.plan = BatchPlan(num_polls=2)
+    first = run()
+    assert first.exit_code == 3, first.output
+    assert "in batches that are out: 5 calls, " in first.output
+    assert "spent:" not in first.output
+    second = run("--max-calls", "1")
+    assert second.exit_code == 3, second.output
+    assert "batch: 1 comparisons came back unprocessed and unpaid" in second.output
+    assert "collected: 4 calls, " in second.output
+    assert "in batches that are out: 1 calls, " in second.output
+    third = run("--max-calls", "0")
+    assert third.exit_code == 0, third.output
+    assert "collected: 1 calls, " in third.output
+    server.batches.plan = BatchPlan(end="failed")
+    refused = run("--task", "imdb", "--ledger", str(tmp_path / "other"))
+    assert refused.exit_code == 1, refused.output
+    assert "as a whole ('failed'): Line 3 is no JSON" in refused.output
+    assert "Traceback" not in refused.output
