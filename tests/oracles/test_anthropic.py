@@ -1,13 +1,11 @@
-"""The Anthropic backend: the real SDK against a server on loopback that does whatever servers do."""
+"""The Anthropic backend: what is sent, where it goes, what becomes of the key, and what comes back."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import traceback
 import warnings
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,56 +17,13 @@ from apl_bench.judgments.keys import request_key
 from apl_bench.judgments.record import Record
 from apl_bench.oracles.anthropic_messages import AnthropicMessages
 from apl_bench.registry import ORACLES
-from apl_bench.types import Comparison, Completion, Pair, Prompt, Reading, Reply, SpecError, Verdict
-from tests.fake_batches import BatchPlan
+from apl_bench.types import Reading, Reply, SpecError, Verdict
 from tests.fake_provider import FakeProvider
+from tests.oracles.hosted import ANTHROPIC_KEY as KEY
+from tests.oracles.hosted import anthropic as oracle
+from tests.oracles.hosted import ask, cancel_once_arrived, comparison, failure, run
 
-KEY = "sk-ant-api03-0123456789abcdefghij"
-T = TypeVar("T")
-
-pytestmark = pytest.mark.usefixtures("loopback")
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    for name in ("ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def comparison(first: str = " was good", second: str = " was bad", repeat: int = 0) -> Comparison:
-    pair = Pair(Prompt("p", "The film"), *(Completion(text, (), True) for text in (first, second)))
-    return Comparison(pair, swapped=False, repeat=repeat)
-
-
-def oracle(server: FakeProvider, **parameters: Any) -> AnthropicMessages:
-    named = {"model": "m-1", "template": "paper-sentiment-v1", "base_url": server.root_url, **parameters}
-    return AnthropicMessages(**named)
-
-
-def run(asked: AnthropicMessages, work: Callable[[AnthropicMessages], Coroutine[Any, Any, T]]) -> T:
-    """The work in a loop of its own, with the connections closed after it."""
-
-    async def whole() -> T:
-        try:
-            return await work(asked)
-        finally:
-            await asked.close()
-
-    return asyncio.run(whole())
-
-
-def ask(asked: AnthropicMessages, *comparisons: Comparison) -> list[Reply]:
-    async def each(backend: AnthropicMessages) -> list[Reply]:
-        return [await backend.call(one) for one in comparisons or (comparison(),)]
-
-    return run(asked, each)
-
-
-def failure(asked: AnthropicMessages) -> CallError:
-    with pytest.raises(CallError) as caught:
-        ask(asked)
-    return caught.value
+pytestmark = pytest.mark.usefixtures("loopback", "anthropic_key")
 
 
 # What is sent
@@ -288,82 +243,9 @@ def test_any_json_is_a_reply_or_a_call_error(body: Any, usage: Any) -> None:
 
 def test_a_call_can_be_cancelled_and_the_next_one_works() -> None:
     async def work(asked: AnthropicMessages) -> Reply:
-        stalled = asyncio.ensure_future(asked.call(comparison()))
-        while not server.calls:  # a call that has not arrived would leave the stall to the next one
-            await asyncio.sleep(0.01)
-        stalled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await stalled
+        await cancel_once_arrived(asked, server)
         return await asked.call(comparison())
 
     with FakeProvider(faults=["stall"]) as server:
         asked = oracle(server)
         assert asked.read(run(asked, work)).verdict is Verdict.FIRST
-
-
-# Batches
-
-
-def comparisons(num: int) -> list[Comparison]:
-    return [comparison(" was good", " was bad" if i % 2 else " was good and good", repeat=i) for i in range(num)]
-
-
-def test_a_batch_goes_up_and_comes_back_in_order() -> None:
-    async def work(asked: AnthropicMessages) -> None:
-        batch = await asked.submit(comparisons(5), "run-1")
-        waiting = await asked.collect(batch)
-        assert (waiting.ended, dict(waiting.replies)) == (False, {})
-        ended = await asked.collect(batch)
-        assert (ended.ended, ended.num_done, dict(ended.failures)) == (True, 5, {})
-        verdicts = [asked.read(ended.replies[place]).verdict for place in range(5)]
-        assert verdicts == [asked.read(await asked.call(each)).verdict for each in comparisons(5)]
-        assert set(verdicts) == {Verdict.FIRST, Verdict.SECOND}
-
-    with FakeProvider(batch_plan=BatchPlan(num_polls=2)) as server:
-        run(oracle(server), work)
-
-
-def test_a_batch_is_known_by_the_names_of_its_requests_once_it_has_ended() -> None:
-    async def work(asked: AnthropicMessages) -> None:
-        batches = [await asked.submit(comparisons(2), f"run-{number}") for number in range(5)]
-        with pytest.raises(
-            CallError, match=r"does not show what is in a batch before it has ended: .*msgbatch_1 of"
-        ) as caught:
-            await asked.find("run-1")
-        assert caught.value.remedy is Remedy.STOP
-        for batch in batches:
-            await asked.collect(batch)
-        assert [await asked.find(f"run-{number}") for number in range(5)] == batches
-        assert await asked.find("run-9") is None
-
-    with FakeProvider() as server:
-        run(oracle(server), work)
-
-
-def test_each_failure_has_its_reason() -> None:
-    plan = BatchPlan(faults={1: "errored", 2: "expired", 3: "missing"})
-
-    async def work(asked: AnthropicMessages) -> None:
-        state = await asked.collect(await asked.submit(comparisons(5), "t"))
-        assert sorted(state.replies) == [0, 4]
-        assert "answered 500: It went wrong" in state.failures[1]
-        assert state.failures[2] == "the request ended as 'expired'"
-        assert state.failures[3] == "the batch ended as 'ended' without an answer"
-
-    with FakeProvider(batch_plan=plan) as server:
-        run(oracle(server), work)
-
-
-@pytest.mark.parametrize(("plan", "message"), [
-    (BatchPlan(faults={1: "duplicated"}), "two answers to 't-1'"),
-    (BatchPlan(faults={1: "unknown"}), "an answer to 'somebody-else-0', which was not asked in it"),
-])  # fmt: skip
-def test_a_batch_whose_answers_cannot_be_told_apart_is_refused(plan: BatchPlan, message: str) -> None:
-    async def work(asked: AnthropicMessages) -> None:
-        batch = await asked.submit(comparisons(3), "t")
-        with pytest.raises(CallError, match=message) as caught:
-            await asked.collect(batch)
-        assert caught.value.remedy is Remedy.STOP
-
-    with FakeProvider(batch_plan=plan) as server:
-        run(oracle(server), work)
