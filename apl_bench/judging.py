@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 from apl_bench.asking.asking import Asking
 from apl_bench.asking.questions import Question
 from apl_bench.asking.replies import bad_request, explained_reading
+from apl_bench.judgments.index import Entry
 from apl_bench.judgments.keys import RequestError, request_key
 from apl_bench.judgments.nearest import Nearest
 from apl_bench.judgments.record import Record
@@ -53,9 +54,9 @@ class Judgments(Protocol):
 
 @runtime_checkable
 class WritableJudgments(Judgments, Protocol):
-    """Records by key, to read and write; `add` returns when they are durable, and the first writer of a key wins."""
+    """Records by key, to read and write; `add` returns when they are durable, and gives the first writer's of each."""
 
-    def add(self, records: Iterable[Record]) -> None: ...
+    def add(self, records: Iterable[Record]) -> Mapping[Entry, Record]: ...
 
 
 @runtime_checkable
@@ -226,17 +227,20 @@ class Judging:
             off = self._manner.mode is Mode.OFF
             return self._unrecorded if off else self._ledger.get_many(keys, generation)
 
+        bought: dict[str, Record] = {}
         for group in self._asking.records(self._source.oracle, missing, self._manner.batch, kept):
-            self._keep([replace(record, generation=generation) for record in group])
-        # Read back: where another process asked the same at the same time, the first writer's answer is the answer.
-        return {**known, **kept([question.key for question in missing])}
+            bought |= self._keep([replace(record, generation=generation) for record in group])
+        elsewhere = [question.key for question in missing if question.key not in bought]
+        return {**known, **bought, **(kept(elsewhere) if elsewhere else {})}
 
-    def _keep(self, records: Sequence[Record]) -> None:
+    def _keep(self, records: Sequence[Record]) -> dict[str, Record]:
+        """The records that stand: where another process asked the same, the first writer's answer is the answer."""
         if self._manner.mode is Mode.OFF:
-            self._unrecorded |= {record.key: record for record in records}
-            return
+            found = {record.key: record for record in records}
+            self._unrecorded |= found
+            return found
         assert isinstance(self._ledger, WritableJudgments)
-        self._ledger.add(records)
+        return {record.key: record for record in self._ledger.add(records).values()}
 
     def _compare(self, before: Mapping[str, Record], after: Mapping[str, Record]) -> None:
         """Note what a second asking said of what was asked before."""
