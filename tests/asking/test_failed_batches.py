@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import selectors
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,18 +241,20 @@ def test_what_another_command_got_answered_meanwhile_is_not_sent(tmp_path: Path,
 
 
 def test_a_look_that_hangs_is_tried_again(tmp_path: Path, server: FakeProvider, oracle: BatchOracle) -> None:
-    server.batches.stalls_s = {"GET ": [5.0]}
-    assert Command(oracle, tmp_path, deadline_s=1.0).run() == WHOLE
+    server.batches.stalls_s = {"GET ": [60.0]}
+    assert Command(oracle, tmp_path, deadline_s=5.0).run() == WHOLE
     assert server.batches.num_requests == [NUM]
 
 
 def test_a_provider_that_hangs_is_told_and_the_next_command_collects(
     tmp_path: Path, server: FakeProvider, oracle: BatchOracle
 ) -> None:
-    server.batches.stalls_s = {"GET ": [5.0] * 99}
-    command = Command(oracle, tmp_path, deadline_s=1.0)
-    command.fails(r"^batch \w+ of \w+ was not collected: no reply within 1 s \(tried 3 times\)\. .*looks again")
-    assert command.reserved.calls == NUM
+    server.batches.plan = BatchPlan(num_polls=2)
+    with pytest.raises(AwaitingLabels):
+        Command(oracle, tmp_path, waiting=Waiting(first_look_s=0.001, patience_s=0.0)).run()
+    server.batches.stalls_s = {"GET ": [60.0] * 99}
+    command = Command(oracle, tmp_path, deadline_s=0.3)
+    command.fails(r"^batch \w+ of \w+ was not collected: no reply within 0.3 s \(tried 3 times\)\. .*looks again")
     server.batches.stalls_s = {}
     assert Command(oracle, tmp_path).run() == WHOLE
     assert server.batches.num_requests == [NUM]
@@ -261,22 +264,44 @@ def test_a_provider_that_hangs_is_told_and_the_next_command_collects(
 def test_sending_that_hangs_is_tried_again_and_sends_one_batch(
     tmp_path: Path, server: FakeProvider, stalled: str
 ) -> None:
-    server.batches.stalls_s = {stalled: [5.0]}
-    assert Command(openai(server), tmp_path, deadline_s=1.0).run() == WHOLE
+    server.batches.stalls_s = {stalled: [60.0]}
+    assert Command(openai(server), tmp_path, deadline_s=5.0).run() == WHOLE
     assert server.batches.num_requests == [NUM]
 
 
+class Jumping(selectors.DefaultSelector):
+    """Waits for nothing: the clock stands at once where the wait would have ended."""
+
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.now_s += timeout or 0.0
+        return super().select(0)
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """A loop in which no second passes unless somebody waits for it."""
+
+    def __init__(self) -> None:
+        self.clock = Jumping()
+        super().__init__(self.clock)
+
+    def time(self) -> float:
+        return self.clock.now_s
+
+
 def test_each_call_of_an_errand_has_the_deadline_for_itself() -> None:
-    async def errand(num_calls: int, renewed: bool) -> str:
-        for _ in range(num_calls):
+    async def errand(renewed: bool) -> str:
+        for _ in range(4):
             if renewed:
                 next_call()
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(50.0)
         return "done"
 
-    assert asyncio.run(within(1.0, errand(4, renewed=True))) == "done"
-    with pytest.raises(CallError, match=r"^no reply within 1 s$") as caught:
-        asyncio.run(within(1.0, errand(4, renewed=False)))
+    with asyncio.Runner(loop_factory=Clockwork) as runner:
+        assert runner.run(within(120.0, errand(renewed=True))) == "done"
+        with pytest.raises(CallError, match=r"^no reply within 120 s$") as caught:
+            runner.run(within(120.0, errand(renewed=False)))
     assert caught.value.remedy is Remedy.RETRY
 
 
