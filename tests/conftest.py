@@ -6,17 +6,21 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import apl_bench.engine  # noqa: F401 - before torch: it settles how torch's threads wait
+
+if TYPE_CHECKING:
+    from apl_bench.judgments.ledger import Ledger
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-settings.register_profile("apl-bench", deadline=None)  # a busy machine is slow, and not wrong
+# a busy machine is slow, and not wrong
+settings.register_profile("apl-bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("apl-bench")
 
 
@@ -58,3 +62,11 @@ def loopback() -> Iterator[None]:
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("APL_BENCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("CI", raising=False)  # where it is set, oracles that are not local are replayed
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    from apl_bench.judgments.ledger import Ledger
+
+    with Ledger(tmp_path / "ledger") as opened:
+        yield opened

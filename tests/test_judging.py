@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -15,103 +13,11 @@ from hypothesis import strategies as st
 
 from apl_bench.asking.asking import CHUNK
 from apl_bench.failures import OracleError
-from apl_bench.judging import (
-    ORDER_SALT,
-    Judged,
-    Judging,
-    Manner,
-    MissingJudgment,
-    Mode,
-    Reasked,
-    preference,
-    presented,
-)
+from apl_bench.judging import ORDER_SALT, Judged, Manner, Mode, preference, presented
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.judgments.record import Record
-from apl_bench.oracles.wrappers import BothOrders, Flip, Repeat
-from apl_bench.protocols import Oracle
-from apl_bench.types import JSON, Comparison, Completion, Pair, Prompt, Reading, Reply, SpecError, Verdict
-from apl_bench.wrapping import Wrapped
-
-LETTERS = {"A": Verdict.FIRST, "B": Verdict.SECOND, "C": Verdict.TIE}
-
-
-class Longest(Oracle):
-    """Prefers the longer text, answers in letters, and remembers every page it was shown."""
-
-    summary = "the longer text"
-    local = True
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-
-    def request(self, comparison: Comparison) -> Mapping[str, JSON]:
-        prompt, shown = comparison.pair.prompt.text, list(comparison.shown)
-        return {"model": "longest", "prompt": prompt, "texts": shown, "repeat": comparison.repeat}
-
-    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        self.asked += [comparison.shown for comparison in comparisons]
-        return [Reply(self.answer(*comparison.shown), "longest") for comparison in comparisons]
-
-    def answer(self, first: str, second: str) -> str:
-        return "C" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
-
-    def read(self, reply: Reply) -> Reading:
-        return Reading(LETTERS.get(reply.raw, Verdict.INVALID), {"A": 0.75, "B": 0.25}.get(reply.raw))
-
-
-class Unreadable(Longest):
-    """Answers nothing to read."""
-
-    def answer(self, first: str, second: str) -> str:
-        return ""
-
-
-class ProviderDownError(Exception):
-    pass
-
-
-class Flaky(Longest):
-    """Goes down once, after it has answered `healthy` times."""
-
-    def __init__(self, healthy: int) -> None:
-        super().__init__()
-        self.healthy = healthy
-
-    def ask(self, comparisons: Sequence[Comparison]) -> Sequence[Reply]:
-        if self.healthy == 0:
-            self.healthy = -1
-            raise ProviderDownError
-        self.healthy -= 1
-        return super().ask(comparisons)
-
-
-def completion(text: str) -> Completion:
-    return Completion(text, (), finished=True)
-
-
-def pair(first: str, second: str, prompt: str = "The film") -> Pair:
-    return Pair(Prompt("p", prompt), completion(first), completion(second))
-
-
-def pairs(num: int) -> list[Pair]:
-    """Pairs of different texts, the first one longer in every other pair."""
-    return [pair(f"{i:04d}{'long' * (i % 2)}", f"{i:04d}{'longer' * ((i + 1) % 2)}") for i in range(num)]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path / "ledger") as opened:
-        yield opened
-
-
-def record(oracle: Oracle | Wrapped, ledger: Ledger, order: str = "random") -> Judging:
-    return Judging(oracle, ledger, Manner(Mode.RECORD, order))
-
-
-def replay(oracle: Oracle | Wrapped, ledger: Ledger, order: str = "random") -> Judging:
-    return Judging(oracle, ledger, Manner(Mode.REPLAY, order))
-
+from apl_bench.types import Comparison, Completion, Pair, Prompt, Reading, Reply, SpecError, Verdict
+from tests.judges import Flaky, Longest, ProviderDownError, Unreadable, pair, pairs, record, replay
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -328,138 +234,6 @@ def test_the_first_writers_answer_is_the_answer(ledger: Ledger) -> None:
 
     assert {item.verdict for item in record(Overtaken(), ledger).judge(pairs(4))} == {Verdict.TIE}
     assert {item.verdict for item in replay(Longest(), ledger).judge(pairs(4))} == {Verdict.TIE}
-
-
-# Replay
-
-
-def test_a_replay_gives_the_same_and_asks_nobody(ledger: Ledger) -> None:
-    recorded = record(Longest(), ledger).judge(pairs(20))
-    oracle = Longest()
-    with Ledger(ledger.folder) as elsewhere:
-        assert replay(oracle, elsewhere).judge(pairs(20)) == recorded
-    assert oracle.asked == []
-
-
-def test_a_miss_stops_a_replay_and_says_which_and_what_is_nearest(ledger: Ledger) -> None:
-    record(Longest(), ledger).judge([pair("a good film", "bad"), pair("quite another", "text")])
-    oracle = Longest()
-    wanted = pair("a good film", "bad", prompt="The \x1b[31m\u202efilm")
-    with pytest.raises(MissingJudgment) as caught:
-        replay(oracle, ledger).judge([pair("a good film", "bad"), wanted, pair("x", "y")])
-    error = caught.value
-    assert oracle.asked == []
-    assert error.num_missing == 2
-    assert error.request["prompt"] == wanted.prompt.text
-    assert error.key in str(error)
-    assert error.nearest is not None
-    fields = {difference.field: difference for difference in error.nearest.differences}
-    assert fields["prompt"].recorded == '"The film"'
-    assert json.loads(fields["prompt"].wanted) == wanted.prompt.text
-    assert str(error).replace("\n", "").isprintable()
-    assert str(error).isascii()
-
-
-def test_a_miss_in_an_empty_ledger_or_in_a_mere_table_says_so(ledger: Ledger) -> None:
-    class Table:
-        def get_many(self, keys: Sequence[str], generation: int = 0) -> dict[str, Record]:
-            return {}
-
-    for empty in (ledger, Table()):
-        with pytest.raises(MissingJudgment, match="no other record"):
-            Judging(Longest(), empty, Manner(Mode.REPLAY, "random")).judge(pairs(1))
-    with pytest.raises(TypeError, match=r"Table cannot record.*Mode\.REPLAY"):
-        Judging(Longest(), Table(), Manner(Mode.RECORD, "random"))
-
-
-# Several comparisons behind one verdict
-
-
-class Stubborn(Longest):
-    """Prefers what it is shown first, unless one text is twice as long."""
-
-    def answer(self, first: str, second: str) -> str:
-        return "B" if len(second) > 2 * len(first) else "A"
-
-
-def test_both_orders_are_asked_and_a_verdict_that_turns_with_them_is_a_tie(ledger: Ledger) -> None:
-    oracle = Stubborn()
-    (torn, sure) = record(oracle, ledger, "both").judge([pair("abc", "abd"), pair("a", "abcdef")])
-    assert torn.verdict is Verdict.TIE
-    assert sure.verdict is Verdict.SECOND
-    assert len(oracle.asked) == 4
-    assert [len(item.keys) for item in (torn, sure)] == [2, 2]
-    assert replay(oracle, ledger, "both").judge([pair("abc", "abd"), pair("a", "abcdef")]) == [torn, sure]
-    assert len(oracle.asked) == 4
-
-
-def test_wrappers_work_on_what_is_recorded_and_cost_no_call(ledger: Ledger) -> None:
-    plain = record(Longest(), ledger).judge(pairs(50))
-    flipped = replay(Wrapped(Longest(), (Flip(1.0),)), ledger).judge(pairs(50))
-    assert [item.verdict for item in flipped] == [item.verdict.unswap(swapped=True) for item in plain]
-    assert [item.keys for item in flipped] == [item.keys for item in plain]
-    assert [item.p_first for item in flipped] == [1 - (item.p_first or 0) for item in plain]
-
-
-def test_wrappers_within_wrappers_ask_all_that_they_need_and_read_it_in_its_place(ledger: Ledger) -> None:
-    oracle = Stubborn()
-    source = Wrapped(oracle, (BothOrders(), Repeat(3)))
-    (judged,) = record(source, ledger).judge([pair("a", "abcdef")])
-    assert judged.verdict is Verdict.SECOND
-    assert len(oracle.asked) == len(set(judged.keys)) == 6
-    assert {record.request["repeat"] for record in judged.records} == {0, 1, 2}
-
-
-# Asking again
-
-
-class Fickle(Longest):
-    """Says the opposite of the longer text from the second time on."""
-
-    def answer(self, first: str, second: str) -> str:
-        honest = super().answer(first, second)
-        return {"A": "B", "B": "A"}.get(honest, honest) if self.asked.count((first, second)) > 1 else honest
-
-
-def test_a_refresh_asks_all_again_beside_what_is_there_and_goes_by_the_new(ledger: Ledger) -> None:
-    oracle = Fickle()
-    old = record(oracle, ledger).judge(pairs(20))
-    refreshing = Judging(oracle, ledger, Manner(Mode.REFRESH, "random", generation=1))
-    new = refreshing.judge(pairs(20))
-    assert [item.verdict for item in new] == [item.verdict.unswap(swapped=True) for item in old]
-    assert len(refreshing.reasked) == 20
-    assert all(item.before is item.after.unswap(swapped=True) for item in refreshing.reasked)
-    assert replay(oracle, ledger).judge(pairs(20)) == old, "what was there is still there"
-    again = Judging(oracle, ledger, Manner(Mode.REFRESH, "random", generation=1))
-    assert again.judge(pairs(20)) == new
-    assert len(oracle.asked) == 40, "the same generation is not paid for twice"
-
-
-def test_an_audit_asks_a_sample_again_and_goes_by_what_was_recorded(ledger: Ledger) -> None:
-    oracle = Fickle()
-    old = record(oracle, ledger).judge(pairs(400))
-    audit = Judging(oracle, ledger, Manner(Mode.AUDIT, "random", generation=1))
-    assert audit.judge(pairs(400)) == old
-    num_again = len(oracle.asked) - 400
-    assert 5 <= num_again == len(audit.reasked) <= 40
-    assert all(isinstance(item, Reasked) and item.before is not item.after for item in audit.reasked)
-    assert replay(oracle, ledger).judge(pairs(400)) == old
-
-
-def test_off_asks_and_leaves_the_ledger_alone(ledger: Ledger) -> None:
-    oracle = Longest()
-    off = Judging(oracle, ledger, Manner(Mode.OFF, "random"))
-    judged = off.judge(pairs(10))
-    assert list(ledger.records()) == []
-    assert off.judge(pairs(10)) == judged
-    assert len(oracle.asked) == 10, "within a run it remembers"
-    assert [item.verdict for item in judged] == [item.verdict for item in record(Longest(), ledger).judge(pairs(10))]
-
-
-@pytest.mark.parametrize(("mode", "generation"), [(Mode.REFRESH, 0), (Mode.RECORD, 1), (Mode.OFF, 2)])
-def test_a_generation_belongs_to_asking_again(mode: Mode, generation: int) -> None:
-    with pytest.raises(SpecError, match=f"generation is {generation}; expected"):
-        Manner(mode, "random", generation)
 
 
 # What it counts for
