@@ -1,114 +1,24 @@
-"""compare over run directories as they stand on disk: what is paired, refused, left out, and printed."""
+"""compare over run directories as they stand on disk: what is paired, refused, left out, and ranked."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from apl_bench.cli.main import main
 from apl_bench.comparison import compare, format_seeds
 from apl_bench.records import find_runs
-from apl_bench.spec import RunSpec
 from apl_bench.types import SpecError
-
-TABLES: dict[str, dict[str, Any]] = {
-    "task": {"name": "imdb", "source": "package"},
-    "strategy": {"name": "random"},
-    "oracle": {"name": "classifier", "model": "oracle"},
-    "judge": {"name": "classifier", "model": "judge"},
-    "policy": {"model": "tiny", "revision": None, "dtype": "float32", "num_threads": 1},
-    "loop": {
-        "regime": "restart",
-        "budget": 8,
-        "labels_per_step": 4,
-        "prompts_per_step": 8,
-        "oversample": 1,
-        "num_entropy_samples": 1,
-        "waypoints": [0, 8],
-    },
-    "sampling": {"train_temperature": 0.7, "test_temperature": 0.25},
-    "training": {
-        "learning_rate": 1e-4,
-        "beta": 0.2,
-        "batch_size": 4,
-        "epochs": 1,
-        "adam_beta1": 0.9,
-        "adam_beta2": 0.999,
-        "adam_epsilon": 1e-8,
-        "max_grad_norm": 1.0,
-    },
-    "evaluation": {"num_prompts": 4, "num_probe_prompts": 0},
-    "judging": {"order": "random"},
-}
-VERDICTS = {"w": "first", "l": "second", "t": "tie", "x": "invalid"}
-
-Write = Callable[..., Path]
+from tests.cli.compared import Write, call, rows_of
 
 
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write a complete run: write("certainty", 0, "wwlt") with one letter a test prompt at the last waypoint."""
-
-    def run(strategy: str, seed: int, outcomes: str, **changes: Any) -> Path:
-        tables = {name: dict(table) for name, table in TABLES.items()}
-        tables["strategy"] = {"name": strategy, **changes.pop("params", {})}
-        is_complete, prompts = changes.pop("complete", True), changes.pop("prompts", "abcd")
-        preset, probabilities = changes.pop("preset", "lite"), changes.pop("probabilities", [0.9, 0.2])
-        manifest, is_sound = changes.pop("manifest", {}), changes.pop("sound", True)
-        for key, value in changes.items():
-            table, _, name = key.partition("__")
-            tables[table][name] = value
-        spec = RunSpec.from_tables(preset, tables, seed)
-        path = tmp_path / "runs" / f"imdb-{preset}" / strategy / f"seed-{seed:03d}-{spec.identity[:8]}"
-        (path / "waypoints").mkdir(parents=True)
-        identity = {"identity": spec.identity, "spec": spec.to_tables()}
-        (path / "spec.json").write_text(json.dumps({**identity, **manifest}))
-        for num_labels, letters in ((0, "wlwl"[: len(outcomes)]), (8, outcomes)):
-            rows = [{"kind": "comparison", "prompt_id": prompt, "verdict": VERDICTS[letter]}
-                    for prompt, letter in zip(prompts, letters, strict=True)]  # fmt: skip
-            (path / "waypoints" / f"{num_labels:04d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        if is_complete:
-            (path / "result.json").write_text(json.dumps({**result(seed, probabilities), "sound": is_sound}))
-        return path
-
-    return run
-
-
-def result(seed: int, probabilities: Sequence[float]) -> dict[str, Any]:
-    """As much of result.json as compare reads."""
-    waypoints = [
-        {"num_labels": num, "kl": seed + num, "mean_length": 20.0, "repetition": 0.1, "perplexity": None}
-        for num in (0, 8)
-    ]
-    steps = [{"probability_of_label": [0.5] * len(probabilities)}, {"probability_of_label": list(probabilities)}]
-    return {"waypoints": waypoints, "steps": steps}
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["compare", *map(str, arguments)])
-
-
-def rows_of(*arguments: object) -> dict[str, dict[str, Any]]:
-    """Strategies of the only comparison that --json prints, by name."""
-    done = call(*arguments, "--json")
-    assert done.exit_code == 0, done.output
-    (found,) = json.loads(done.stdout)["comparisons"]
-    return {row["strategy"]: row for row in found["strategies"]}
-
-
-def test_numbers_by_hand(write: Write, tmp_path: Path) -> None:
+def test_numbers_by_hand(compared: Write, tmp_path: Path) -> None:
     for seed, (ours, theirs) in enumerate([("wwwl", "wwll"), ("wwwt", "wlll")]):
-        write("certainty", seed, ours, loop__waypoints=[0, 8])
-        write("random", seed, theirs)
+        compared("certainty", seed, ours, loop__waypoints=[0, 8])
+        compared("random", seed, theirs)
     rows = rows_of(tmp_path)
     point = rows["certainty"]["curve"][-1]
     assert point["win_rate"]["mean"] == pytest.approx((0.75 + 0.875) / 2)
@@ -126,25 +36,25 @@ def test_numbers_by_hand(write: Write, tmp_path: Path) -> None:
     assert rows["random"]["curve"][-1]["difference"] is None
 
 
-def test_pairs_by_prompt_and_not_by_line(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "wllw", prompts="abcd")
-    write("random", 0, "wllw", prompts="dcba")
+def test_pairs_by_prompt_and_not_by_line(compared: Write, tmp_path: Path) -> None:
+    compared("certainty", 0, "wllw", prompts="abcd")
+    compared("random", 0, "wllw", prompts="dcba")
     difference = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]["estimate"]
     assert difference["mean"] == 0
     assert difference["se_two_way"] == 0
-    write("certainty", 1, "wwll", prompts="abcd")
-    write("random", 1, "wwll", prompts="dcba")
+    compared("certainty", 1, "wwll", prompts="abcd")
+    compared("random", 1, "wwll", prompts="dcba")
     # seed 1 disagrees on every prompt, two each way: mean 0, and an error
     again = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]["estimate"]
     assert again["mean"] == 0
     assert again["se_two_way"] > 0
 
 
-def test_only_shared_seeds_are_paired_and_that_is_said(write: Write, tmp_path: Path) -> None:
+def test_only_shared_seeds_are_paired_and_that_is_said(compared: Write, tmp_path: Path) -> None:
     for seed in range(6):
-        write("certainty", seed, "wwww" if seed != 3 else "llll")
+        compared("certainty", seed, "wwww" if seed != 3 else "llll")
     for seed in (0, 1, 2, 4, 9):
-        write("random", seed, "llll" if seed != 4 else "wwww")
+        compared("random", seed, "llll" if seed != 4 else "wwww")
     rows = rows_of(tmp_path)
     assert rows["certainty"]["shared_seeds"] == [0, 1, 2, 4]
     difference = rows["certainty"]["curve"][-1]["difference"]["estimate"]
@@ -155,17 +65,17 @@ def test_only_shared_seeds_are_paired_and_that_is_said(write: Write, tmp_path: P
     assert "rows are in order of name" in text
 
 
-def test_no_shared_seed_means_no_difference(write: Write, tmp_path: Path) -> None:
-    write("certainty", 1, "wwww")
-    write("random", 0, "llll")
+def test_no_shared_seed_means_no_difference(compared: Write, tmp_path: Path) -> None:
+    compared("certainty", 1, "wwww")
+    compared("random", 0, "llll")
     assert rows_of(tmp_path)["certainty"]["curve"][-1]["difference"] is None
     done = call(tmp_path, "--no-figures")
     assert "no seed is shared by certainty and random" in done.stdout
     assert "minus random" not in done.stdout
 
 
-def test_without_random_there_are_rates_and_no_differences(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "wwwl")
+def test_without_random_there_are_rates_and_no_differences(compared: Write, tmp_path: Path) -> None:
+    compared("certainty", 0, "wwwl")
     done = call(tmp_path, "--no-figures")
     assert done.exit_code == 0
     assert "no run of random is among these" in done.stdout
@@ -173,11 +83,11 @@ def test_without_random_there_are_rates_and_no_differences(write: Write, tmp_pat
 
 
 def test_runs_of_other_settings_are_a_comparison_of_their_own_named_by_what_differs(
-    write: Write, tmp_path: Path
+    compared: Write, tmp_path: Path
 ) -> None:
-    write("certainty", 0, "wwwl", training__epochs=3)
+    compared("certainty", 0, "wwwl", training__epochs=3)
     for strategy in ("certainty", "random"):
-        write(strategy, 0, "wwll")
+        compared(strategy, 0, "wwll")
     found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
     names = {comparison["name"]: [row["strategy"] for row in comparison["strategies"]] for comparison in found}
     assert names == {
@@ -187,9 +97,9 @@ def test_runs_of_other_settings_are_a_comparison_of_their_own_named_by_what_diff
     assert all(row["curve"][-1]["difference"] is None for row in found[1]["strategies"] if row["strategy"] == "random")
 
 
-def test_a_parameter_of_the_task_is_a_setting_too(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "wwwl", task__limit=10)
-    write("random", 0, "wwwl")
+def test_a_parameter_of_the_task_is_a_setting_too(compared: Write, tmp_path: Path) -> None:
+    compared("certainty", 0, "wwwl", task__limit=10)
+    compared("random", 0, "wwwl")
     found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
     assert [comparison["name"] for comparison in found] == ["imdb-lite (task.limit=10)", "imdb-lite"]
 
@@ -198,52 +108,52 @@ def test_a_parameter_of_the_task_is_a_setting_too(write: Write, tmp_path: Path) 
     ("part", "key"),
     [("model", "weights_sha256"), ("model", "tokenizer_sha256"), ("data", "sha256"), ("judge", "weights_sha256")],
 )
-def test_other_weights_or_data_are_refused(write: Write, tmp_path: Path, part: str, key: str) -> None:
-    write("certainty", 0, "wwwl", manifest={part: {key: "aa"}})
-    write("random", 0, "wwwl", manifest={part: {key: "bb"}})
+def test_other_weights_or_data_are_refused(compared: Write, tmp_path: Path, part: str, key: str) -> None:
+    compared("certainty", 0, "wwwl", manifest={part: {key: "aa"}})
+    compared("random", 0, "wwwl", manifest={part: {key: "bb"}})
     done = call(tmp_path)
     assert done.exit_code == 2
     assert f"{part}.{key} is 'aa' in one and 'bb' in the other" in done.stderr
 
 
-def test_other_versions_are_noted(write: Write, tmp_path: Path) -> None:
+def test_other_versions_are_noted(compared: Write, tmp_path: Path) -> None:
     for strategy, torch in (("certainty", "2.13"), ("random", "2.14")):
-        write(strategy, 0, "wwwl", manifest={"model": {"torch": torch, "weights_sha256": "aa"}})
+        compared(strategy, 0, "wwwl", manifest={"model": {"torch": torch, "weights_sha256": "aa"}})
     assert "model.torch is '2.13' in some runs and '2.14' in others" in call(tmp_path, "--no-figures").stdout
 
 
-def test_a_strategy_that_was_edited_between_its_seeds_is_noted(write: Write, tmp_path: Path) -> None:
+def test_a_strategy_that_was_edited_between_its_seeds_is_noted(compared: Write, tmp_path: Path) -> None:
     for seed in range(2):
-        write("certainty", seed, "wwwl", manifest={"strategy": {"source_sha256": str(seed)}})
-        write("random", seed, "wwwl", manifest={"strategy": {"source_sha256": "same"}})
+        compared("certainty", seed, "wwwl", manifest={"strategy": {"source_sha256": str(seed)}})
+        compared("random", seed, "wwwl", manifest={"strategy": {"source_sha256": "same"}})
     done = call(tmp_path, "--no-figures").stdout
     assert "the seeds of certainty were not all run with the same version and source" in done
     assert "seeds of random" not in done
 
 
-def test_an_unsound_run_is_named(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "wwwl")
-    write("certainty", 1, "wwwl", sound=False)
+def test_an_unsound_run_is_named(compared: Write, tmp_path: Path) -> None:
+    compared("certainty", 0, "wwwl")
+    compared("certainty", 1, "wwwl", sound=False)
     done = call(tmp_path, "--no-figures").stdout
     assert "certainty, seed 1, is unsound" in done
     assert "seed 0, is unsound" not in done
 
 
-def test_presets_are_compared_apart(write: Write, tmp_path: Path) -> None:
+def test_presets_are_compared_apart(compared: Write, tmp_path: Path) -> None:
     for preset in ("lite", "big"):
-        write("random", 0, "wwwl", preset=preset)
+        compared("random", 0, "wwwl", preset=preset)
     found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
     assert [comparison["name"] for comparison in found] == ["imdb-big", "imdb-lite"]
 
 
-def test_parameters_of_a_strategy_make_another_row(write: Write, tmp_path: Path) -> None:
-    write("mid", 0, "wwwl")
-    write("mid", 0, "wwwl", params={"width": 0.5})
+def test_parameters_of_a_strategy_make_another_row(compared: Write, tmp_path: Path) -> None:
+    compared("mid", 0, "wwwl")
+    compared("mid", 0, "wwwl", params={"width": 0.5})
     assert set(rows_of(tmp_path)) == {"mid", "mid(width=0.5)"}
 
 
-def test_the_same_seed_twice_is_refused(write: Write, tmp_path: Path) -> None:
-    path = write("random", 0, "wwwl")
+def test_the_same_seed_twice_is_refused(compared: Write, tmp_path: Path) -> None:
+    path = compared("random", 0, "wwwl")
     copy = path.with_name("copy")
     copy.mkdir()
     for file in path.rglob("*.json*"):
@@ -253,29 +163,29 @@ def test_the_same_seed_twice_is_refused(write: Write, tmp_path: Path) -> None:
     assert call(path, path, "--no-figures").exit_code == 0
 
 
-def test_other_test_prompts_are_refused(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "wwwl", prompts="abcd")
-    write("random", 0, "wwwl", prompts="abce")
+def test_other_test_prompts_are_refused(compared: Write, tmp_path: Path) -> None:
+    compared("certainty", 0, "wwwl", prompts="abcd")
+    compared("random", 0, "wwwl", prompts="abce")
     assert "was evaluated on other prompts at 0 labels: 4, of which 3 are among the 4" in call(tmp_path).stderr
 
 
-def test_incomplete_runs_are_left_out_and_named(write: Write, tmp_path: Path) -> None:
-    write("random", 0, "wwwl")
-    path = write("random", 1, "wwwl", complete=False)
+def test_incomplete_runs_are_left_out_and_named(compared: Write, tmp_path: Path) -> None:
+    compared("random", 0, "wwwl")
+    path = compared("random", 1, "wwwl", complete=False)
     done = call(tmp_path, "--json")
     assert f"left out, not complete: {path}" in done.stderr
     assert json.loads(done.stdout)["comparisons"][0]["strategies"][0]["seeds"] == [0]
 
 
-def test_nothing_complete_is_an_error(write: Write, tmp_path: Path) -> None:
-    write("random", 1, "wwwl", complete=False)
+def test_nothing_complete_is_an_error(compared: Write, tmp_path: Path) -> None:
+    compared("random", 1, "wwwl", complete=False)
     done = call(tmp_path)
     assert done.exit_code == 2
     assert "none of the 1 runs is complete" in done.stderr
 
 
-def test_invalid_verdicts_count_for_nothing_and_are_shown(write: Write, tmp_path: Path) -> None:
-    write("random", 0, "wwlx", sound=False)
+def test_invalid_verdicts_count_for_nothing_and_are_shown(compared: Write, tmp_path: Path) -> None:
+    compared("random", 0, "wwlx", sound=False)
     point = rows_of(tmp_path)["random"]["curve"][-1]
     assert point["win_rate"]["mean"] == pytest.approx(2 / 3)
     assert point["share_invalid"] == 0.25
@@ -286,9 +196,9 @@ def test_invalid_verdicts_count_for_nothing_and_are_shown(write: Write, tmp_path
     assert beside[-1] == "0.250"
 
 
-def test_what_is_missing_is_null_and_never_ranked(write: Write, tmp_path: Path) -> None:
+def test_what_is_missing_is_null_and_never_ranked(compared: Write, tmp_path: Path) -> None:
     for strategy, outcomes in (("certainty", "xxxx"), ("entropy", "wlll"), ("random", "wwwl")):
-        write(strategy, 0, outcomes)
+        compared(strategy, 0, outcomes)
     rows = rows_of(tmp_path)
     assert rows["certainty"]["curve"][-1]["win_rate"]["mean"] is None
     assert list(rows) == ["certainty", "entropy", "random"]  # by name: a missing rate has no place above or below
@@ -296,81 +206,15 @@ def test_what_is_missing_is_null_and_never_ranked(write: Write, tmp_path: Path) 
     assert line.split()[:3] == ["certainty", "0", "-"]
 
 
-def test_rows_are_ordered_by_win_rate_where_seeds_are_the_same(write: Write, tmp_path: Path) -> None:
+def test_rows_are_ordered_by_win_rate_where_seeds_are_the_same(compared: Write, tmp_path: Path) -> None:
     for strategy, outcomes in (("random", "wwll"), ("certainty", "wlll"), ("entropy", "wwwl")):
-        write(strategy, 0, outcomes)
+        compared(strategy, 0, outcomes)
     assert list(rows_of(tmp_path)) == ["entropy", "random", "certainty"]
 
 
-def test_csv_has_a_line_for_each_strategy_and_waypoint(write: Write, tmp_path: Path) -> None:
-    write("certainty", 0, "wwww")
-    write("random", 0, "wwll")
-    lines = list(csv.DictReader(io.StringIO(call(tmp_path, "--csv").stdout)))
-    assert [(line["strategy"], line["num_labels"]) for line in lines] == [
-        ("certainty", "0"), ("certainty", "8"), ("random", "0"), ("random", "8"),
-    ]  # fmt: skip
-    assert float(lines[1]["difference"]) == 0.5
-    assert lines[3]["difference"] == ""
-    assert lines[1]["se_seeds"] == ""
-
-
-def test_json_and_csv_together_are_refused(write: Write) -> None:
-    assert call(write("random", 0, "wwww"), "--json", "--csv").exit_code == 2
-
-
-def test_figures_go_beside_the_strategies_or_where_they_are_asked_for(write: Write, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    for strategy in ("certainty", "random"):
-        path = write(strategy, 0, "wwwl")
-    assert call(tmp_path).exit_code == 0
-    for name in ("curves.png", "acquired.png"):
-        assert (path.parent.parent / name).read_bytes().startswith(b"\x89PNG")
-    assert call(tmp_path, "--json", "--out", tmp_path / "figures").exit_code == 0
-    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == ["acquired.png", "curves.png"]
-
-
-def test_figures_of_several_comparisons_do_not_overwrite_each_other(write: Write, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    write("random", 0, "wwwl", preset="../../x", training__epochs=3)
-    write("random", 0, "wwwl", preset="../../x")
-    out = tmp_path / "figures"
-    assert call(tmp_path, "--out", out).exit_code == 0
-    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.png")) == [
-        f"imdb-.._.._x_training.epochs_{epochs}_/{name}.png" for epochs in (1, 3) for name in ("acquired", "curves")
-    ]
-
-
-def test_no_figure_is_written_into_a_run_or_for_a_machine(write: Write, tmp_path: Path) -> None:
-    path = write("random", 0, "wwwl")
-    assert call(path, "--json").exit_code == 0
-    assert not list(tmp_path.rglob("*.png"))
-    assert call(path).exit_code == 0
-    assert not list(path.rglob("*.png"))
-
-
-def test_without_matplotlib_the_table_comes_first_and_figures_fail_only_if_asked_for(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write("random", 0, "wwwl")
-    monkeypatch.setattr("apl_bench.cli.compare.find_spec", lambda name: None)
-    done = call(path)
-    assert done.exit_code == 0
-    assert "win rate" in done.stdout
-    assert "pip install 'apl-bench[plots]'" in done.stderr
-    assert call(path, "--figures").exit_code == 1
-
-
-def test_untrusted_names_reach_the_terminal_without_escapes(write: Write, tmp_path: Path) -> None:
-    write("random", 0, "wwwl", params={"note": "\x1b[31mred\u202e"})
-    done = call(tmp_path, "--no-figures")
-    assert "\x1b" not in done.stdout
-    assert "\u202e" not in done.stdout
-    assert "random(note=[31mred)" in done.stdout
-
-
-def test_outcomes_keep_seed_waypoint_and_prompt_apart(write: Write, tmp_path: Path) -> None:
+def test_outcomes_keep_seed_waypoint_and_prompt_apart(compared: Write, tmp_path: Path) -> None:
     for seed, outcomes in enumerate(["wlll", "wwll", "wwwl"]):
-        write("random", seed, outcomes)
+        compared("random", seed, outcomes)
     (comparison,) = compare(find_runs([tmp_path]))
     (row,) = comparison.rows
     assert row.last.win_rate.mean == pytest.approx(np.mean([0.25, 0.5, 0.75]))
@@ -378,8 +222,8 @@ def test_outcomes_keep_seed_waypoint_and_prompt_apart(write: Write, tmp_path: Pa
     assert row.acquired == ((0.5,) * 6, (0.9, 0.2) * 3)
 
 
-def test_a_result_without_a_waypoint_is_refused(write: Write, tmp_path: Path) -> None:
-    path = write("random", 0, "wwwl")
+def test_a_result_without_a_waypoint_is_refused(compared: Write, tmp_path: Path) -> None:
+    path = compared("random", 0, "wwwl")
     (path / "result.json").write_text(json.dumps({"waypoints": [], "steps": []}))
     with pytest.raises(SpecError, match="lacks the waypoint of 0 labels"):
         compare(find_runs([tmp_path]))
