@@ -63,6 +63,7 @@ class FakeProvider:
         self.closing = threading.Event()
         self.batches = Batches(self.batch_plan)
         self.num_running = 0
+        self.num_connections = 0
         self._script = None if callable(self.faults) else iter(self.faults)
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.provider = self
@@ -134,6 +135,19 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.provider.lock:
+            self.server.provider.num_connections += 1
+
+    def finish(self) -> None:
+        """The client is gone, and all that it was sent has been counted."""
+        try:
+            super().finish()
+        finally:
+            with self.server.provider.lock:
+                self.server.provider.num_connections -= 1
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers.get("content-length", 0)))

@@ -37,10 +37,10 @@ def server() -> Iterator[FakeProvider]:
         yield started
 
 
-def start(folder: Path, url: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, url: str, deadline_s: int = 1) -> subprocess.Popen[bytes]:
     oracle = f'openai(fake, template=sentiment-v2, base_url="{url}", max_output_tokens=64)'
     command = [sys.executable, "-m", "apl_bench", "run", "--strategy", "certainty", "--oracle", oracle,
-               "--judge", oracle, "--deadline", "1", "--out", str(folder / "runs")]  # fmt: skip
+               "--judge", oracle, "--deadline", str(deadline_s), "--out", str(folder / "runs")]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "APL_BENCH_CACHE_DIR": str(folder / "cache")}
     options = [f"--set={setting}" for setting in SETTINGS]
     return subprocess.Popen(
@@ -62,7 +62,7 @@ def weathered(process: subprocess.Popen[bytes], seconds: float) -> int:
 
 @pytest.mark.usefixtures("loopback")
 def test_faults_and_kills_change_no_byte_of_the_result(tmp_path: Path, server: FakeProvider) -> None:
-    quiet = start(tmp_path / "quiet", server.base_url)
+    quiet = start(tmp_path / "quiet", server.base_url, deadline_s=60)
     output = quiet.communicate(timeout=300)[0].decode()
     assert quiet.returncode == 0, output
     assert "spent:" in output

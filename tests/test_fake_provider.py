@@ -34,7 +34,7 @@ async def ask_all(url: str, num: int, template: str = TEMPLATES[0]) -> list[Repl
 
 
 def test_too_many_at_once_are_told_to_slow_down() -> None:
-    with FakeProvider(latency_s=0.3, max_concurrent=4, retry_after_s=0.125) as server:
+    with FakeProvider(latency_s=1.0, max_concurrent=4, retry_after_s=0.125) as server:
         answers = asyncio.run(ask_all(server.base_url, 12))
         refused = [answer for answer in answers if isinstance(answer, CallError)]
         assert {(error.remedy, error.retry_after_s) for error in refused} == {(Remedy.SLOW_DOWN, 0.125)}

@@ -81,7 +81,9 @@ def torture(num_kills: int, num: int, folder: Path, at_once: int = 8, seed: int 
             worker.join()
             assert killed or worker.exitcode == 0, f"the process failed with exit code {worker.exitcode}"
             assert killed, "it ended before the kills did; give it more comparisons"
-            time.sleep(0.05)  # replies on their way to the dead are still being counted
+            time.sleep(0.05)  # for a connection that is not accepted yet
+            while server.num_connections:
+                time.sleep(0.002)  # replies on their way to the dead are still being counted
             kills, before, billed = kills + 1, unrecorded, sum(server.answered().values())
             unrecorded = billed - num_recorded(folder)
             most_lost = max(most_lost, unrecorded - before)
