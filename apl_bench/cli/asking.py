@@ -133,7 +133,7 @@ def _account(means: Means) -> Iterator[str]:
         yield f"in batches that are out: {meter.reserved} at most; the same command collects them"
     if meter.collected.calls:
         yield f"collected: {meter.collected}; sent, and counted against its caps, by an earlier command"
-    again = means.reasked()
+    again = {item.key: item for item in means.reasked()}.values()  # oracle and judge may have wanted the same
     if again:
         changed = sum(item.before is not item.after for item in again)
         yield f"asked again: {len(again)} comparisons, {changed} with another verdict ({changed / len(again):.1%})"
