@@ -63,12 +63,14 @@ class Pace:
         if retry_after_s is None:
             self.not_before = max(self.not_before, now_s + self._pause_s)
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        if self._probing:
+        if self._probing and self.ceiling is not None:
             self._usual = min(2 * self._usual, PROBE_AT_LAST_AFTER)
+            self.ceiling = self._floor = self.ceiling - 1  # this held: a provider counts what it has just answered
+        else:
+            self.ceiling = max(1, ticket.num_in_flight - 1)
+            self._floor = max(1, self.ceiling // 2)
         self._epoch, self._successes, self._patience, self._probing = self._epoch + 1, 0, self._usual, False
-        self.ceiling = max(1, ticket.num_in_flight - 1)
         self.limit = self.ceiling
-        self._floor = max(1, self.ceiling // 2)
 
     def _lower(self, ticket: Ticket) -> None:
         """Others of the burst that was cut show the ceiling more exactly, but do not halve it."""

@@ -35,6 +35,21 @@ def test_a_ceiling_is_tried_more_and_more_rarely() -> None:
     assert refused[-1] - refused[-2] > 10 * (refused[2] - refused[1])
 
 
+def test_a_try_that_is_refused_goes_back_to_what_held() -> None:
+    """A provider may still count calls that have come home: the refused one was not the last one sent."""
+    pace = Pace(64)
+    replies(pace, 60)
+    pace.throttled(pace.sent(9), 0.0, None)
+    replies(pace, 1)
+    before = pace.sent(8)
+    replies(pace, 80)
+    assert pace.limit == 9
+    refused = [pace.sent(6), pace.sent(7)]
+    for ticket in [*refused, before]:
+        pace.throttled(ticket, 0.0, None)
+        assert pace.limit == 8
+
+
 def test_what_was_sent_before_a_cut_does_not_cut_again() -> None:
     pace = Pace(64)
     replies(pace, 60)
