@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import selectors
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,96 +11,22 @@ import openai as _openai_sdk  # noqa: F401
 import pytest
 from click.testing import CliRunner, Result
 
-from apl_bench.asking import batches
 from apl_bench.asking.asking import Asking, Terms
 from apl_bench.asking.batches import Waiting
 from apl_bench.asking.budget import Caps, Spent
-from apl_bench.asking.dispatch import Patience
-from apl_bench.asking.prices import Price, Usage
+from apl_bench.asking.prices import Usage
 from apl_bench.cli.main import main
-from apl_bench.failures import AwaitingLabels, CallError, OracleError, Remedy
+from apl_bench.failures import AwaitingLabels, CallError, Remedy
 from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
-from apl_bench.oracles import anthropic_batches, openai_batches
-from apl_bench.oracles.anthropic_messages import AnthropicMessages
-from apl_bench.oracles.deadline import next_call, within
 from apl_bench.oracles.openai_chat import OpenAIChat
 from apl_bench.protocols import BatchOracle
+from tests.asking.commands import NUM, WHOLE, Command, notes, num_kept, openai
 from tests.asking.one_command import QUICK, pairs
 from tests.fake_batches import BatchPlan
 from tests.fake_provider import FakeProvider
 
-pytestmark = pytest.mark.usefixtures("loopback")
-NUM = 5
-WHOLE = ["FIRST", "SECOND", "FIRST", "SECOND", "FIRST"]
-PRICE = Price(1.0, 10.0, 0.5, "test")
-
-
-@pytest.fixture(autouse=True)
-def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(batches, "LONGEST_WAIT_S", 0.002)
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server() -> Iterator[FakeProvider]:
-    with FakeProvider() as started:
-        yield started
-
-
-@pytest.fixture(params=["openai", "anthropic"])
-def oracle(request: pytest.FixtureRequest, server: FakeProvider) -> BatchOracle:
-    return openai(server) if request.param == "openai" else anthropic(server)
-
-
-def openai(server: FakeProvider) -> BatchOracle:
-    return OpenAIChat("m", "sentiment-v2", base_url=server.base_url, max_output_tokens=64)
-
-
-def anthropic(server: FakeProvider) -> BatchOracle:
-    return AnthropicMessages("m", "sentiment-v2", base_url=server.root_url, max_output_tokens=64)
-
-
-@dataclass
-class Command:
-    """One command from its start to its end: verdicts or the error, what it told, what it counted."""
-
-    oracle: BatchOracle
-    folder: Path
-    caps: Caps = field(default_factory=Caps)
-    waiting: Waiting = QUICK
-    deadline_s: float = 30.0
-    batch: bool = True
-    told: list[str] = field(default_factory=list)
-    spent: Spent = field(default_factory=Spent)
-    collected: Spent = field(default_factory=Spent)
-    reserved: Spent = field(default_factory=Spent)
-
-    def run(self) -> list[str]:
-        terms = Terms(self.caps, price=PRICE, waiting=self.waiting, tell=self.told.append,
-                      patience=Patience(deadline_s=self.deadline_s))  # fmt: skip
-        with Ledger(self.folder) as ledger, Asking(terms, self.folder / "batches") as asking:
-            judging = Judging(self.oracle, ledger, Manner(Mode.RECORD, "fixed", batch=self.batch), asking)
-            try:
-                return [judged.verdict.name for judged in judging.judge(pairs(NUM))]
-            finally:
-                meter = asking.meter
-                self.spent, self.collected, self.reserved = meter.spent, meter.collected, meter.reserved
-
-    def fails(self, message: str) -> None:
-        with pytest.raises(OracleError, match=message):
-            self.run()
-
-
-def num_kept(folder: Path) -> int:
-    with Ledger(folder) as ledger:
-        return len(list(ledger.records()))
-
-
-def notes(folder: Path) -> list[Path]:
-    return list((folder / "batches").glob("*.json"))
+pytestmark = pytest.mark.usefixtures("loopback", "quickly")
 
 
 def test_requests_that_expired_are_sent_once_more_and_the_rest_is_kept(
@@ -235,91 +157,6 @@ def test_what_another_command_got_answered_meanwhile_is_not_sent(tmp_path: Path,
         judged = Judging(openai(server), ledger, Manner(Mode.RECORD, "fixed", batch=True), asking).judge(pairs(NUM))
     assert [one.verdict.name for one in judged] == WHOLE
     assert server.batches.num_requests == [NUM]
-
-
-# Deadlines
-
-
-def test_a_look_that_hangs_is_tried_again(tmp_path: Path, server: FakeProvider, oracle: BatchOracle) -> None:
-    server.batches.stalls_s = {"GET ": [60.0]}
-    assert Command(oracle, tmp_path, deadline_s=5.0).run() == WHOLE
-    assert server.batches.num_requests == [NUM]
-
-
-def test_a_provider_that_hangs_is_told_and_the_next_command_collects(
-    tmp_path: Path, server: FakeProvider, oracle: BatchOracle
-) -> None:
-    server.batches.plan = BatchPlan(num_polls=2)
-    with pytest.raises(AwaitingLabels):
-        Command(oracle, tmp_path, waiting=Waiting(first_look_s=0.001, patience_s=0.0)).run()
-    server.batches.stalls_s = {"GET ": [60.0] * 99}
-    command = Command(oracle, tmp_path, deadline_s=0.3)
-    command.fails(r"^batch \w+ of \w+ was not collected: no reply within 0.3 s \(tried 3 times\)\. .*looks again")
-    server.batches.stalls_s = {}
-    assert Command(oracle, tmp_path).run() == WHOLE
-    assert server.batches.num_requests == [NUM]
-
-
-@pytest.mark.parametrize("stalled", ["POST /v1/files", "POST /v1/batches"])
-def test_sending_that_hangs_is_tried_again_and_sends_one_batch(
-    tmp_path: Path, server: FakeProvider, stalled: str
-) -> None:
-    server.batches.stalls_s = {stalled: [60.0]}
-    assert Command(openai(server), tmp_path, deadline_s=5.0).run() == WHOLE
-    assert server.batches.num_requests == [NUM]
-
-
-class Jumping(selectors.DefaultSelector):
-    """Waits for nothing: the clock stands at once where the wait would have ended."""
-
-    now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        self.now_s += timeout or 0.0
-        return super().select(0)
-
-
-class Clockwork(asyncio.SelectorEventLoop):
-    """A loop in which no second passes unless somebody waits for it."""
-
-    def __init__(self) -> None:
-        self.clock = Jumping()
-        super().__init__(self.clock)
-
-    def time(self) -> float:
-        return self.clock.now_s
-
-
-def test_each_call_of_an_errand_has_the_deadline_for_itself() -> None:
-    async def errand(renewed: bool) -> str:
-        for _ in range(4):
-            if renewed:
-                next_call()
-            await asyncio.sleep(50.0)
-        return "done"
-
-    with asyncio.Runner(loop_factory=Clockwork) as runner:
-        assert runner.run(within(120.0, errand(renewed=True))) == "done"
-        with pytest.raises(CallError, match=r"^no reply within 120 s$") as caught:
-            runner.run(within(120.0, errand(renewed=False)))
-    assert caught.value.remedy is Remedy.RETRY
-
-
-@pytest.mark.parametrize("module", [openai_batches, anthropic_batches])
-def test_backends_say_each_call_of_a_batch(
-    tmp_path: Path, server: FakeProvider, monkeypatch: pytest.MonkeyPatch, module: Any
-) -> None:
-    num_said = 0
-
-    def said() -> None:
-        nonlocal num_said
-        num_said += 1
-
-    monkeypatch.setattr(module, "next_call", said)
-    oracle = openai(server) if module is openai_batches else anthropic(server)
-    assert Command(oracle, tmp_path).run() == WHOLE
-    # upload, create, look, download; with Anthropic create, look, results
-    assert num_said == (4 if module is openai_batches else 3)
 
 
 def test_a_batch_that_was_refused_when_it_was_sent_leaves_no_note(tmp_path: Path, server: FakeProvider) -> None:
