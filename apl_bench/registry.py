@@ -230,7 +230,10 @@ TASKS: Registry[Task] = Registry(
     "task",
     "apl_bench.tasks",
     "apl_bench.protocols:Task",
-    {"imdb": Builtin("apl_bench.tasks.imdb:Imdb", "continue the opening of a movie review with positive sentiment")},
+    {
+        "imdb": Builtin("apl_bench.tasks.imdb:Imdb", "continue the opening of a movie review with positive sentiment"),
+        "tldr": Builtin("apl_bench.tasks.tldr:Tldr", "summarise a forum post, against its author's own summary"),
+    },
 )
 
 ORACLES: Registry[Oracle] = Registry(

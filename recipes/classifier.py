@@ -44,8 +44,7 @@ from apl_bench.oracles.fluency import MAX_ASSOCIATION
 from apl_bench.oracles.sentiment import feature_keys
 from apl_bench.oracles.weights import ASSOCIATION_STEP, SCORING, Weights, read_weights, write_weights
 from apl_bench.oracles.words import FIRST_WORD, Vocabulary, pair_key, tokenize
-from apl_bench.tasks.reviews import Share, share_of
-from apl_bench.tasks.sources import Review, read_package
+from apl_bench.tasks.reviews import Review, Share, read_package, share_of
 
 SEED = 0
 MIN_WORD_REVIEWS = 2  # a word in one review only is unknown

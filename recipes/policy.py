@@ -26,8 +26,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from apl_bench.tasks.reviews import Share, share_of
-from apl_bench.tasks.sources import read_package
+from apl_bench.tasks.reviews import Share, read_package, share_of
 
 WINDOW = 64
 EOS = "<|endoftext|>"

@@ -6,21 +6,19 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from apl_bench.protocols import Split, Task, Tokenizer
 from apl_bench.randomness import stream
-from apl_bench.spec import nearest, require
-from apl_bench.tasks.reviews import Share, share_of
-from apl_bench.tasks.sources import HUB_REVISION, FileSource, HubSource, PackageSource, Row, Source
-from apl_bench.types import JSON, LengthBounds, Prompt, SpecError
+from apl_bench.spec import require
+from apl_bench.tasks.reviews import SOURCES, Row, Share, share_of
+from apl_bench.tasks.sources import open_source
+from apl_bench.types import JSON, LengthBounds, Prompt
 
 NUM_CHARACTERS = 200  # reviews of as many or fewer are left out, counted with their markup
 PROMPT_TOKENS = range(8, 17)
 COMPLETION_TOKENS = range(16, 25)
 NUM_HUMAN_TOKENS = 24
-SETTINGS = {"package": (), "file": ("path", "sha256"), "hub": ("revision",)}
 _HEAD_CHARACTERS = 300  # 40 tokens are kept of a review: encoding all of it would take several times as long
 _LABELLED = (Share.ORACLE, Share.JUDGE)
 
@@ -53,9 +51,8 @@ class Imdb(Task):
         sha256: str | None = None,
         revision: str | None = None,
     ) -> None:
-        require(isinstance(source, str), "task.source", source, " or ".join(SETTINGS))
         require(type(exclude_labelled) is bool, "task.exclude_labelled", exclude_labelled, "true or false")
-        self._source = _open_source(source, {"path": path, "sha256": sha256, "revision": revision})
+        self._source = open_source(source, {"path": path, "sha256": sha256, "revision": revision}, SOURCES)
         self._exclude_labelled = exclude_labelled
         self._last: tuple[Tokenizer, Cut] | None = None
 
@@ -104,33 +101,6 @@ class _Reviews:
     train: Mapping[str, str]
     test: Mapping[str, str]
     num_dropped: Mapping[str, int]
-
-
-def _open_source(name: str, settings: Mapping[str, Any]) -> Source:
-    """The source of that name; raises SpecError for a setting that it lacks or does not take."""
-    if name not in SETTINGS:
-        raise nearest(name, "task.source", SETTINGS)
-    for key, value in settings.items():
-        if value is not None:
-            allowed = ", ".join(SETTINGS[name]) or "no setting"
-            require(key in SETTINGS[name], f"task.{key}", value, f"nothing, as task.source = {name!r} takes {allowed}")
-            require(isinstance(value, str), f"task.{key}", value, "a text")
-    if name == "package":
-        return PackageSource()
-    if name == "file":
-        require(settings["path"] is not None, "task.path", None, "the file to read, as task.source is 'file'")
-        return FileSource(Path(settings["path"]), settings["sha256"])
-    return HubSource(_pinned(settings["revision"]))
-
-
-def _pinned(revision: str | None) -> str:
-    """The revision, if it is a commit: a branch would change under a published number."""
-    if revision is None or len(revision) != len(HUB_REVISION) or set(revision) - set("0123456789abcdef"):
-        raise SpecError(
-            f"task.revision is {revision!r}; expected the 40 hex digits of a commit, such as --set "
-            f"task.revision={HUB_REVISION}"
-        )
-    return revision
 
 
 def _deal(rows: Sequence[Row], exclude_labelled: bool) -> _Reviews:

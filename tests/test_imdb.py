@@ -15,8 +15,7 @@ from apl_bench.checks import check_task
 from apl_bench.randomness import stream
 from apl_bench.registry import TASKS
 from apl_bench.tasks.imdb import Imdb
-from apl_bench.tasks.reviews import Share, share_of
-from apl_bench.tasks.sources import HUB_REVISION, PACKAGE_SHA256
+from apl_bench.tasks.reviews import HUB_REVISION, PACKAGE_SHA256, Share, share_of
 from apl_bench.types import LengthBounds, Prompt, SpecError
 from tests.fakes import FakeTokenizer
 

@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 
-from apl_bench.tasks.reviews import Share, clean, share_of
-from apl_bench.tasks.sources import (
+from apl_bench.tasks.reviews import (
+    HUB,
     HUB_REVISION,
+    LINES,
     PACKAGE_SHA256,
-    FileSource,
-    HubSource,
     PackageSource,
     Row,
+    Share,
+    clean,
     read_package,
+    share_of,
 )
+from apl_bench.tasks.sources import FileSource, HubSource
 from apl_bench.types import SpecError
 
 ROWS: list[dict[str, Any]] = [
@@ -35,10 +38,10 @@ def lines(*rows: Any) -> bytes:
     return b"".join((row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows)
 
 
-def source(tmp_path: Path, data: bytes, sha256: str | None = None) -> FileSource:
+def source(tmp_path: Path, data: bytes, sha256: str | None = None) -> FileSource[Row]:
     path = tmp_path / "reviews.jsonl"
     path.write_bytes(data)
-    return FileSource(path, sha256)
+    return FileSource(path, sha256, LINES)
 
 
 def error(tmp_path: Path, data: bytes) -> str:
@@ -131,10 +134,10 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_file_says_what_was_looked_for(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.jsonl"
-    with pytest.raises(SpecError, match=r"no file at .*nowhere\.jsonl.*--set task\.path=PATH"):
-        FileSource(path, None).rows()
+    with pytest.raises(SpecError, match=r"no file at .*nowhere\.jsonl.*--set task\.path=PATH, or .*=package"):
+        FileSource(path, None, LINES).rows()
     with pytest.raises(SpecError, match="no file at"):
-        FileSource(path, None).identity()
+        FileSource(path, None, LINES).identity()
 
 
 def test_a_checksum_is_checked_and_a_wrong_one_names_both(tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ def test_the_hub_source_reads_its_cache(monkeypatch: pytest.MonkeyPatch, tmp_pat
         table = Table.from_pydict({"text": [f"{row.text}<br />"], "label": [int(row.positive)]})
         parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    assert HubSource(HUB_REVISION).rows() == [
+    assert HubSource(HUB, HUB_REVISION).rows() == [
         Row(row.text, len(row.text) + len("<br />"), row.positive, row.split) for row in EXPECTED
     ]
 
@@ -199,7 +202,7 @@ def test_a_hub_that_cannot_be_reached_says_how_to_provide_the_data(
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(SpecError, match=f"hf download --repo-type dataset stanfordnlp/imdb --revision {HUB_REVISION}"):
-        HubSource(HUB_REVISION).rows()
+        HubSource(HUB, HUB_REVISION).rows()
 
 
 def test_reading_the_package_or_a_file_imports_no_reader_of_parquet() -> None:

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apl_bench.oracles.classifier import MODELS, Classifier
-from apl_bench.tasks.reviews import Share, share_of
-from apl_bench.tasks.sources import Review, read_package
+from apl_bench.tasks.reviews import Review, Share, read_package, share_of
 from apl_bench.types import Comparison, Completion, Pair, Prompt, Reply, SpecError, Verdict
 
 PROMPT = "I saw this film last week and"
