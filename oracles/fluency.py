@@ -23,7 +23,7 @@ _FUNCTION_WORDS_TEXT = (
     "there these they this those through to too up very was we well were what when where which while who why will "
     "with would you your i'm i've don't doesn't didn't isn't wasn't can't"
 )
-_FUNCTION_WORDS = frozenset(_FUNCTION_WORDS_TEXT.split())
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS_TEXT.split())
 _ODD = re.compile(
     r"(\S)\1{3,}"  # one character four times or more in a row
     r"|[^\w\s.,;:!?()'\"/&%$*#+\[\]\u00a3\u2018\u2019\u201c\u201d\u2013\u2014\u2026-]"  # no letter, digit or usual mark
@@ -68,7 +68,7 @@ class Association:
 def repetition(tokens: Sequence[str]) -> float:
     """Content words and word triples that occurred already within the last WINDOW words, as a share of all words."""
     words = [token.lower() for token in tokens if token[0].isalnum()]
-    content = [(place, word) for place, word in enumerate(words) if word not in _FUNCTION_WORDS]
+    content = [(place, word) for place, word in enumerate(words) if word not in FUNCTION_WORDS]
     triples = list(enumerate(zip(words, words[1:], words[2:], strict=False)))
     return (_recurrences(content) + _recurrences(triples)) / max(len(words), 1)
 
