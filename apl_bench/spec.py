@@ -65,7 +65,9 @@ class PluginSpec:
 
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
-    """theta_0: `shipped:NAME`, a folder, or a hub id with its revision; CPU threads, since they change digits."""
+    """theta_0: `shipped:NAME`, `wheel:NAME`, a folder, a GGUF file, or a hub id with its revision; CPU threads, since
+    they change digits.
+    """
 
     model: str
     revision: str | None

@@ -6,7 +6,6 @@ A run adds items and takes answers; a page or a terminal offers items and writes
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from apl_bench.annotation.items import Answer, Item, State
 from apl_bench.annotation.store import ANSWERS, NAME, LineError, Tail, append, apply_line, locked
+from apl_bench.cache import cache_folder
 from apl_bench.randomness import unit_interval
 from apl_bench.types import SpecError
 
@@ -43,8 +43,7 @@ class Offer:
 
 def queues_folder() -> Path:
     """Where all queues are: `human` in $APL_BENCH_CACHE_DIR or ~/.cache/apl-bench."""
-    cache = Path(os.environ.get("APL_BENCH_CACHE_DIR") or Path.home() / ".cache" / "apl-bench")
-    return cache / "human"
+    return cache_folder() / "human"
 
 
 def checked_name(name: object, what: str) -> str:

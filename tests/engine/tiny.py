@@ -46,33 +46,33 @@ def gpt2(dropout: float = 0.0) -> Any:
         vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=EOS, eos_token_id=EOS,
         pad_token_id=EOS, resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout,
     )  # fmt: skip
-    return _with_seed(GPT2LMHeadModel, config)
+    return with_seed(GPT2LMHeadModel, config)
 
 
 def llama() -> Any:
     """Rotary positions, keys shared by two heads each, a head of its own."""
-    return _with_seed(LlamaForCausalLM, LlamaConfig(**SHARED, num_key_value_heads=2))
+    return with_seed(LlamaForCausalLM, LlamaConfig(**SHARED, num_key_value_heads=2))
 
 
 def neox() -> Any:
     """Rotary positions on a part of each head, parallel residuals."""
-    return _with_seed(GPTNeoXForCausalLM, GPTNeoXConfig(**SHARED))
+    return with_seed(GPTNeoXForCausalLM, GPTNeoXConfig(**SHARED))
 
 
 def gemma2() -> Any:
     """Logits capped by tanh; a sliding window in every other layer, shorter than the sequences."""
     config = Gemma2Config(**SHARED, num_key_value_heads=2, head_dim=8, sliding_window=16, final_logit_softcapping=0.5)
-    return _with_seed(Gemma2ForCausalLM, config)
+    return with_seed(Gemma2ForCausalLM, config)
 
 
 def granite() -> Any:
     """Logits divided by a constant."""
-    return _with_seed(GraniteForCausalLM, GraniteConfig(**SHARED, num_key_value_heads=2, logits_scaling=4.0))
+    return with_seed(GraniteForCausalLM, GraniteConfig(**SHARED, num_key_value_heads=2, logits_scaling=4.0))
 
 
 def cohere() -> Any:
     """Logits multiplied by a constant."""
-    return _with_seed(CohereForCausalLM, CohereConfig(**SHARED, num_key_value_heads=2, logit_scale=0.25))
+    return with_seed(CohereForCausalLM, CohereConfig(**SHARED, num_key_value_heads=2, logit_scale=0.25))
 
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -80,7 +80,7 @@ KINDS: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def _with_seed(kind: Any, config: Any) -> Any:
+def with_seed(kind: Any, config: Any) -> Any:
     """Weights large enough that the model has opinions: small ones make every distribution nearly flat."""
     torch.manual_seed(0)
     model = kind(config).eval()

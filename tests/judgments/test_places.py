@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from apl_bench.cache import cache_folder
 from apl_bench.judgments import ledger as ledger_module
 from apl_bench.judgments.files import LedgerError
 from apl_bench.judgments.ledger import Ledger
-from apl_bench.judgments.places import cache_folder, file_system, index_place, network_type
+from apl_bench.judgments.places import file_system, index_place, network_type
 from apl_bench.judgments.record import Record
 from apl_bench.types import Reply
 

