@@ -262,6 +262,10 @@ ORACLES: Registry[Oracle] = Registry(
             "apl_bench.oracles.lexicon:Lexicon",
             "VADER's word list, less repetition and length; English; local and deterministic",
         ),
+        "summary": Builtin(
+            "apl_bench.oracles.summary:Summary",
+            "proxy for the quality of a post's summary, fitted to GPT-4's verdicts; local, deterministic",
+        ),
         "simulated": Builtin(
             "apl_bench.oracles.simulated:Simulated",
             "Bradley-Terry on a known reward, with noise, ties and position bias: ground truth",

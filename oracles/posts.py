@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,12 +17,14 @@ from apl_bench.oracles.fluency import FUNCTION_WORDS
 from apl_bench.oracles.words import tokenize
 
 USUAL_CHARACTERS = 240  # the longest summaries that were judged have 242
+USUAL_DISTINCT = 160  # characters in the distinct words of such a text
 NUM_QUARTERS = 4
 
-_PROMPT = re.compile(r"(?:.*?TITLE:(?P<title>.*?))?POST:(?P<body>.*?)(?:TL;DR:\s*)?\Z", re.DOTALL)
 _MARKERS = re.compile(r"SUBREDDIT:|TITLE:|POST:|TL;?DR|<\|", re.IGNORECASE)
 _END = re.compile(r"[.!?\u2026][)\"'\u201d\u2019\]*]*\Z")
 _ASKS = re.compile(r"\?|\b(?:advice|advise|help|suggest\w*|thoughts|opinions?)\b", re.IGNORECASE)
+_ENDINGS = (("'s", 3, ""), ("ing", 6, ""), ("ied", 5, "y"), ("ies", 5, "y"), ("ed", 5, ""), ("ly", 6, ""),
+            ("ss", 3, "ss"), ("s", 4, ""))  # fmt: skip
 _LAST_CHARACTERS = 400  # of a post: where people ask
 _STOP = FUNCTION_WORDS | {"i", "us", "myself", "until", "while"}
 
@@ -37,10 +39,10 @@ class Post:
     @classmethod
     def read(cls, prompt: str) -> Post:
         """From `SUBREDDIT: r/... TITLE: ... POST: ... TL;DR:`; a prompt without `POST:` is a body and has no title."""
-        found = _PROMPT.match(prompt)
-        if found is None:
+        head, mark, body = prompt.partition("POST:")
+        if not mark:
             return cls("", prompt)
-        return cls((found["title"] or "").strip(), found["body"].strip())
+        return cls(head.partition("TITLE:")[2].strip(), body.rstrip().removesuffix("TL;DR:").strip())
 
     @cached_property
     def weights(self) -> Mapping[str, float]:
@@ -65,11 +67,6 @@ class Post:
         return f" {' '.join(lower_words(self.title))} | {' '.join(lower_words(self.body))} "
 
     @cached_property
-    def pairs(self) -> frozenset[tuple[str, str]]:
-        """Adjacent content stems of title and of body."""
-        return frozenset([*pairwise(content(self.title)), *pairwise(content(self.body))])
-
-    @cached_property
     def asks(self) -> bool:
         """Whether its title or its end asks for something."""
         return bool(_ASKS.search(self.title) or _ASKS.search(self.body[-_LAST_CHARACTERS:]))
@@ -83,10 +80,6 @@ def stem(word: str) -> str:
             break
     word = word[:-1] if len(word) > 4 and word.endswith("e") else word
     return word[:-1] if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "sl" else word
-
-
-_ENDINGS = (("'s", 3, ""), ("ing", 6, ""), ("ied", 5, "y"), ("ies", 5, "y"), ("ed", 5, ""), ("ly", 6, ""),
-            ("ss", 3, "ss"), ("s", 4, ""))  # fmt: skip
 
 
 def lower_words(text: str) -> list[str]:
@@ -106,10 +99,7 @@ def length(text: str) -> float:
 
 def substance(text: str) -> float:
     """`length` of the distinct words alone: filling up with the same words adds nothing."""
-    return -abs(math.log(max(sum(map(len, set(lower_words(text)))), 1) / _USUAL_DISTINCT))
-
-
-_USUAL_DISTINCT = 160  # characters in the distinct words of a text of USUAL_CHARACTERS
+    return -abs(math.log(max(sum(map(len, set(lower_words(text)))), 1) / USUAL_DISTINCT))
 
 
 def recall(post: Post, text: str) -> float:
@@ -136,21 +126,9 @@ def support(post: Post, text: str) -> float:
     return sum(stem in post.weights for stem in stems) / max(len(stems), 1)
 
 
-def pair_support(post: Post, text: str) -> float:
-    """The share of its adjacent content words that are adjacent in the post (ROUGE-2 precision); 0 where none."""
-    pairs = list(pairwise(content(text)))
-    return sum(pair in post.pairs for pair in pairs) / max(len(pairs), 1)
-
-
 def request_kept(post: Post, text: str) -> float:
     """1 where the post asks for something and the text does too, else 0."""
     return float(post.asks and _ASKS.search(text) is not None)
-
-
-def density(post: Post, text: str) -> float:
-    """The share of its words that are no function words; 0 where it has none."""
-    del post
-    return len(content(text)) / max(len(lower_words(text)), 1)
 
 
 def longest_copy(post: Post, text: str) -> float:
@@ -176,8 +154,8 @@ def unfinished(text: str) -> float:
 def agreement(human: str, text: str) -> float:
     """F1 of content stems between the text and a person's summary (ROUGE-1 on stems), 0 to 1."""
     said, wanted = Counter(content(text)), Counter(content(human))
-    both: Sequence[int] = list((said & wanted).values())
-    return 2 * sum(both) / max(said.total() + wanted.total(), 1)
+    both = (said & wanted).total()
+    return 2 * both / max(said.total() + wanted.total(), 1)
 
 
 def _alone(measure: Callable[[str], float]) -> Callable[[Post, str], float]:
@@ -194,8 +172,5 @@ MEASURES: Mapping[str, Callable[[Post, str], float]] = {
     "recall": recall,
     "spread": spread,
     "title": title_recall,
-    "support": support,
-    "pair_support": pair_support,
     "request": request_kept,
-    "density": density,
 }

@@ -3,14 +3,27 @@
 score = sum of coefficient * measure - penalties, in nats, of a post and one completion alone; the higher score wins and
 p_first = sigmoid(score_first - score_second). `oracle` and `judge` have different measures of length and of the post's
 coverage (`posts.py`), and were fitted to disjoint halves of the verdicts by `recipes/summary.py`. No coefficient may be
-negative. The penalties (repetition, verbatim copying, word salad, content that the post lacks, odd characters, pieces of
-the prompt, no end) are set by hand: what they are for does not occur among the texts that were judged.
+negative. The penalties (repetition, verbatim copying, word salad, content that the post lacks, odd characters, pieces
+of the prompt, no end) are set by hand: what they are for does not occur among the texts that were judged.
 
-FIGURES
+Against the 398 verdicts, a model's summary or the person's, 20 times 10-fold cross-validation (95 % interval), and what
+that is more than two rules which read nothing (paired bootstrap over verdicts):
+
+                                  oracle                     judge
+    agrees with GPT-4             68.5 % (64.0 to 72.9)      68.6 % (64.1 to 73.0)
+    over always the model's       +5.2 (1.7 to 8.7)          +5.2 (1.5 to 9.0)         63.3 %
+    over always the longer        -1.6 (-4.6 to 1.3)         -1.5 (-5.0 to 1.9)        70.1 %
+    on the half not fitted to     65.7 % (longer: 69.3 %)    73.3 % (longer: 70.9 %)
+
+So it beats the first rule and does not beat the second: in these verdicts length says nearly all that words and
+their places can (`data/README.md` has what else was tried). Of 177 pairs of about one length it has 59 %, the longer one
+63 %. It is worth having because length alone is won by writing on and on, and this is not: doubling a short summary adds
+1.3 nats, from 240 characters on length costs as much as it gained, and loops, copies, heaps of words and cut ends lose
+to a plain good summary. Oracle and judge agree on 92.7 % of those pairs, 91.3 % of 553 others.
 
 Agreement with the person's summary is no part of a score by itself: at evaluation that summary is the opponent, and its
-agreement with itself would decide. `agreement_weight` adds it where neither of the two shown is the person's. Nothing
-that was judged can say what it is worth.
+agreement with itself would decide. `agreement_weight` adds it where neither of the two shown is the person's; what it
+is worth there, these verdicts cannot say.
 Paper: GPT-4 judges.
 """
 
@@ -23,7 +36,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import rfc8785
 
@@ -103,7 +116,11 @@ class Scorer:
     def sha256(self) -> str:
         """The checksum of every number that makes a score."""
         penalties = {name: [each.level, each.softness, each.weight] for name, each in self.penalties.items()}
-        table = {"coefficients": dict(self.coefficients), "penalties": penalties, "english": self.english.sha256}
+        table: dict[str, Any] = {
+            "coefficients": dict(self.coefficients),
+            "penalties": penalties,
+            "english": self.english.sha256,
+        }
         return hashlib.sha256(rfc8785.dumps(table)).hexdigest()
 
 
@@ -117,7 +134,9 @@ def _shipped(model: str) -> Scorer:
 class Summary(Oracle):
     """Prefers the summary with the higher score; equal scores are a tie."""
 
-    summary: ClassVar[str] = "proxy for the quality of a post's summary, fitted to GPT-4's verdicts; local, deterministic"
+    summary: ClassVar[str] = (
+        "proxy for the quality of a post's summary, fitted to GPT-4's verdicts; local, deterministic"
+    )
     local: ClassVar[bool] = True
 
     def __init__(self, model: str, agreement_weight: float = 0.0) -> None:
@@ -142,7 +161,9 @@ class Summary(Oracle):
     def request(self, comparison: Comparison) -> Mapping[str, JSON]:
         """The model, by the checksum of its numbers, the texts as shown, and the person's summary where it counts."""
         human = self._human(comparison)
-        agreement = {} if human is None else {"agreement_weight": self._agreement_weight, "human": human}
+        agreement: dict[str, JSON] = (
+            {} if human is None else {"agreement_weight": self._agreement_weight, "human": human}
+        )
         return {"provider": "apl-bench", "model": self._name, **agreement, **shown_texts(comparison)}
 
     def ask(self, comparisons: Sequence[Comparison]) -> list[Reply]:

@@ -2,17 +2,24 @@
 
     python recipes/summary.py --data tldr.jsonl.gz --out apl_bench/oracles/data/summary.json
 
-Data: posts with a person's summary, a model's, and which of the two GPT-4 preferred (`gpt_preferred`: model, reference),
-one JSON object a line; the 398 verdicts of vwxyzjn/summarize_from_feedback_details. Needs numpy only; a minute.
+Data: posts with a person's summary, a model's, and which of the two GPT-4 preferred (`gpt_preferred`: model or
+reference), one JSON object a line; the 398 verdicts of vwxyzjn/summarize_from_feedback_details. Needs numpy only; a minute.
 
 Logistic regression on the differences of measures, without an intercept (so that exchanging the two texts turns the
 answer round, and nothing can learn on which side the model stands), the penalties as a fixed offset, no coefficient
 below 0, ridge. Oracle and judge are fitted to the two halves of the verdicts, dealt by a hash of the post.
 
-It prints, for each model, the accuracy of the whole procedure in 20 times 10-fold cross-validation on all verdicts, with
-its difference from two rules that read nothing (always the model's, always the longer) and two 95 % intervals of it:
-a paired bootstrap over verdicts, and Nadeau and Bengio's corrected resampled t (2003), which also counts that the folds'
-training sets overlap.
+It prints, for each model, the accuracy of the whole procedure in 20 times 10-fold cross-validation on all verdicts,
+with its difference from two rules that read nothing (always the model's, always the longer) and two 95 % intervals of
+it: a paired bootstrap over verdicts, and Nadeau and Bengio's corrected resampled t (2003), which also counts that the
+folds' training sets overlap. The measures were chosen with 285 of the verdicts in view, so the figures are slightly
+flattered.
+
+Measured by this script:                    oracle                 judge
+    agrees with GPT-4, cross-validated      68.5 %                 68.6 %
+    over always the model's (63.3 %)        +5.2 (1.7 to 8.7)      +5.2 (1.5 to 9.0)
+    over always the longer (70.1 %)         -1.6 (-4.6 to 1.3)     -1.5 (-5.0 to 1.9)
+    fitted to; agrees on the other half     191; 65.7 %            207; 73.3 %
 """
 
 from __future__ import annotations
@@ -31,7 +38,7 @@ import numpy as np
 
 from apl_bench.oracles.fluency import Penalty
 from apl_bench.oracles.posts import MEASURES, Post
-from apl_bench.oracles.summary import English, Scorer
+from apl_bench.oracles.summary import English, Scorer, Summary
 
 SEED = 0
 NUM_REPEATS, NUM_FOLDS = 20, 10
@@ -45,8 +52,8 @@ SOURCE = (
 )
 LICENCE = "coefficients, which are statistics of those verdicts, no text: Apache-2.0, as the rest"
 MEASURED_BY = {
-    "oracle": ("length", "spread", "title", "support", "request", "density"),
-    "judge": ("substance", "recall", "support", "request"),
+    "oracle": ("length", "spread", "title", "request"),
+    "judge": ("substance", "recall", "request"),
 }
 # level (about what one in twenty to a hundred of people's summaries shows), softness, nats for each unit above it
 PENALTIES = {
@@ -82,20 +89,25 @@ def agrees(score_V: np.ndarray, model_won_V: np.ndarray) -> np.ndarray:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The rows that have a verdict."""
+    """All rows."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [row for row in map(json.loads, file) if row.get("gpt_preferred")]
+        return [json.loads(line) for line in file]
 
 
-def post_of(row: Mapping[str, Any]) -> Post:
-    """The post as its prompt is read."""
-    return Post.read(f"SUBREDDIT: r/{row['subreddit']} TITLE: {row['title']} POST: {row['post']} TL;DR:")
+def prompt_of(row: Mapping[str, Any]) -> str:
+    """The prompt of a post."""
+    return f"SUBREDDIT: r/{row['subreddit']} TITLE: {row['title']} POST: {row['post']} TL;DR:"
 
 
 def verdicts(rows: Sequence[Mapping[str, Any]], model: str) -> Verdicts:
     """The differences that a model sees."""
-    scorer = Scorer({name: 1.0 for name in MEASURED_BY[model]}, penalties(), English.shipped(model))
-    values = np.array([[_values(scorer, post_of(row), row[side]) for side in ("model_summary", "summary")] for row in rows])
+    scorer = Scorer(dict.fromkeys(MEASURED_BY[model], 1.0), penalties(), English.shipped(model))
+    values = np.array(
+        [
+            [_values(scorer, Post.read(prompt_of(row)), row[side]) for side in ("model_summary", "summary")]
+            for row in rows
+        ]
+    )
     difference = values[:, 0] - values[:, 1]
     won = np.array([row["gpt_preferred"] == "model" for row in rows])
     return Verdicts(difference[:, :-1], difference[:, -1], won)
@@ -147,7 +159,11 @@ def bootstrap(difference_V: np.ndarray) -> tuple[float, float]:
 
 def corrected(difference_RV: np.ndarray, fold_RV: np.ndarray) -> tuple[float, float]:
     """95 % interval of a mean over repeated folds: Nadeau and Bengio's corrected resampled t."""
-    means = [difference_RV[repeat, fold_RV[repeat] == fold].mean() for repeat in range(NUM_REPEATS) for fold in range(NUM_FOLDS)]
+    means = [
+        difference_RV[repeat, fold_RV[repeat] == fold].mean()
+        for repeat in range(NUM_REPEATS)
+        for fold in range(NUM_FOLDS)
+    ]
     variance = float(np.var(means, ddof=1)) * (1 / len(means) + 1 / (NUM_FOLDS - 1))
     mean, half = float(np.mean(means)), T_95 * math.sqrt(variance)
     return mean - half, mean + half
@@ -158,6 +174,12 @@ def rules(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     won = np.array([row["gpt_preferred"] == "model" for row in rows])
     longer = np.array([len(row["model_summary"]) - len(row["summary"]) for row in rows])
     return {"model": agrees(np.ones(len(rows)), won), "longer": agrees(longer, won)}
+
+
+def alike_in_length(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Where the longer summary has at most a quarter more characters than the other."""
+    lengths = np.array([[len(row["model_summary"]), len(row["summary"])] for row in rows])
+    return lengths.max(axis=1) <= 1.25 * lengths.min(axis=1)
 
 
 def half_of(rows: Sequence[Mapping[str, Any]], model: str) -> np.ndarray:
@@ -171,8 +193,14 @@ def measure(rows: Sequence[Mapping[str, Any]], model: str) -> dict[str, Any]:
     data, half = verdicts(rows, model), half_of(rows, model)
     right_RV, fold_RV = cross_validate(data)
     shipped = fit(data.select(half))
+    alike = alike_in_length(rows)
     report: dict[str, Any] = {
         "model": model,
+        "alike_in_length": [
+            float(right_RV[:, alike].mean()),
+            float(rules(rows)["longer"][alike].mean()),
+            int(alike.sum()),
+        ],
         "cross_validated": float(right_RV.mean()),
         "interval": bootstrap(right_RV.mean(axis=0)),
         "fitted_to": int(half.sum()),
@@ -192,6 +220,19 @@ def measure(rows: Sequence[Mapping[str, Any]], model: str) -> dict[str, Any]:
     return report
 
 
+def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
+    """How often oracle and judge, as shipped, prefer the same one of a model's and a person's summary."""
+    oracles = [Summary(model) for model in MEASURED_BY]
+    signs = [[np.sign(_difference(oracle, row)) for row in rows] for oracle in oracles]
+    return float(np.mean(np.equal(*signs)))
+
+
+def _difference(oracle: Summary, row: Mapping[str, Any]) -> float:
+    """The score of the model's summary less the person's."""
+    prompt = prompt_of(row)
+    return oracle.explain(prompt, row["model_summary"]).total - oracle.explain(prompt, row["summary"]).total
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What ships."""
     models = {}
@@ -207,10 +248,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    rows = read(options.data)
+    posts = read(options.data)
+    rows = [row for row in posts if row.get("gpt_preferred")]
     options.out.write_text(json.dumps(table(rows), indent=1) + "\n", encoding="utf-8")
     for model in MEASURED_BY:
         print(json.dumps(measure(rows, model), indent=1), flush=True)
+    others = [row for row in posts if not row.get("gpt_preferred")]
+    print(json.dumps({"agree_on_verdicts": agreement(rows), "agree_on_other_posts": agreement(others)}))
 
 
 if __name__ == "__main__":

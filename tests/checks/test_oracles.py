@@ -123,6 +123,7 @@ def test_an_oracle_that_may_cost_is_never_asked() -> None:
     assert check_oracle(Paid()) == []
 
 
+@pytest.mark.parametrize("name", ["classifier", "summary"])
 @pytest.mark.parametrize("model", ["oracle", "judge"])
-def test_the_shipped_oracles_conform(model: str) -> None:
-    assert check_oracle(ORACLES.create("classifier", {"model": model})) == []
+def test_the_shipped_oracles_conform(name: str, model: str) -> None:
+    assert check_oracle(ORACLES.create(name, {"model": model})) == []
