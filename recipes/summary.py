@@ -3,7 +3,8 @@
     python recipes/summary.py --data tldr.jsonl.gz --out apl_bench/oracles/data/summary.json
 
 Data: posts with a person's summary, a model's, and which of the two GPT-4 preferred (`gpt_preferred`: model or
-reference), one JSON object a line; the 398 verdicts of vwxyzjn/summarize_from_feedback_details. Needs numpy only; a minute.
+reference), one JSON object a line; the 398 verdicts of
+vwxyzjn/summarize_from_feedback_details. Needs numpy only; a few seconds.
 
 Logistic regression on the differences of measures, without an intercept (so that exchanging the two texts turns the
 answer round, and nothing can learn on which side the model stands), the penalties as a fixed offset, no coefficient
@@ -224,7 +225,7 @@ def agreement(rows: Sequence[Mapping[str, Any]]) -> float:
     """How often oracle and judge, as shipped, prefer the same one of a model's and a person's summary."""
     oracles = [Summary(model) for model in MEASURED_BY]
     signs = [[np.sign(_difference(oracle, row)) for row in rows] for oracle in oracles]
-    return float(np.mean(np.equal(*signs)))
+    return float(np.mean(np.array(signs[0]) == np.array(signs[1])))
 
 
 def _difference(oracle: Summary, row: Mapping[str, Any]) -> float:

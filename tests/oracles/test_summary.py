@@ -30,8 +30,8 @@ BODY = (
     "My father and I went out to dinner tonight and left our old dachshund at home with half a bar of dark chocolate "
     "on my desk. When I came back the wrapper was on the floor and the chocolate was gone. She is ten years old and "
     "weighs about 28 pounds. So far she is acting normal, but I read that dark chocolate is dangerous for small dogs. "
-    "My father thinks I am overreacting and does not want to pay for the emergency clinic. Has anybody been in this situation? "
-    "Should I call the vet or wait until the morning?"
+    "My father thinks I am overreacting and does not want to pay for the emergency clinic. Has anybody been in "
+    "this situation? Should I call the vet or wait until the morning?"
 )
 PROMPT = f"SUBREDDIT: r/dogs TITLE: {TITLE} POST: {BODY} TL;DR:"
 GOOD = (
@@ -65,7 +65,7 @@ WORSE = {
     "without any pay. I want to quit but I need the money. What should I do about it?",
     "itself and every detail": GOOD
     + " My father and I went out and left her at home. The wrapper was on the floor. She "
-    "weighs about 28 pounds and I read that it is dangerous for small dogs. He thinks I am overreacting. Should I wait?",
+    "weighs about 28 pounds and I read that it is dangerous for small dogs. He thinks I overreact. Should I wait?",
 }
 
 
