@@ -18,8 +18,8 @@ that is more than two rules which read nothing (paired bootstrap over verdicts):
 So it beats the first rule and does not beat the second: in these verdicts length says nearly all that words and
 their places can (`data/README.md` has what else was tried). Of 177 pairs of about one length it has 59 %, the longer
 one 63 %. It is worth having because length alone is won by writing on and on, and this is not: doubling a short summary
-adds 1.3 nats, from 240 characters on length costs as much as it gained, and loops, copies, heaps of words and cut ends lose
-to a plain good summary. Oracle and judge agree on 92.7 % of those pairs, 91.3 % of 553 others.
+adds 1.3 nats, from 240 characters on length costs as much as it gained, and loops, copies, heaps of words and
+cut ends lose to a plain good summary. Oracle and judge agree on 92.7 % of those pairs, 91.3 % of 553 others.
 
 Agreement with the person's summary is no part of a score by itself: at evaluation that summary is the opponent, and its
 agreement with itself would decide. `agreement_weight` adds it where neither of the two shown is the person's; what it
