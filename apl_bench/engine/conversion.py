@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from apl_bench.cache import cache_folder
 from apl_bench.engine.wheels import Wheel, find_file, require_readers
@@ -81,9 +82,7 @@ def _make(folder: Path, gguf: Path, sha256: str, wrong: str) -> None:
     """Convert into a temporary folder beside `folder`, and put it there. The caller holds the lock."""
     require_readers()
     if folder.exists():
-        logging.getLogger(__name__).warning(
-            "the converted model in %s is not whole: %s. It is made again", folder, wrong
-        )
+        _LOG.warning("the converted model in %s is not whole: %s. It is made again", folder, wrong)
     prefix = f".{folder.name}-"
     for leftover in folder.parent.glob(f"{prefix}*"):  # of a process that was killed: the lock is ours
         shutil.rmtree(leftover)
@@ -104,7 +103,7 @@ def _write_checkpoint(gguf: Path, folder: Path) -> None:
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        loaded, info = AutoModelForCausalLM.from_pretrained(
+        both: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
@@ -112,13 +111,16 @@ def _write_checkpoint(gguf: Path, folder: Path) -> None:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise SpecError(f"{str(gguf)!r} could not be read as a causal language model: {reason}. Expected a whole GGUF "
                         "file of an architecture that transformers converts, such as llama") from error  # fmt: skip
+    loaded, info = both
     missing = sorted(info["missing_keys"])
     if missing:  # they would be random numbers
         raise SpecError(f"{str(gguf)!r} lacks {len(missing)} weights of the model, such as {missing[0]}; expected all")
     # It calls itself quantised, though its weights are plain, and refuses to be saved: the same without the word.
     config = {name: value for name, value in loaded.config.to_dict().items() if name != "quantization_config"}
-    model = type(loaded)(type(loaded.config)(**config))
-    model.load_state_dict(loaded.state_dict())
+    with torch.device("meta"):  # it takes over the loaded tensors: the weights are in memory once
+        model = type(loaded)(type(loaded.config)(**config))
+    model.load_state_dict(loaded.state_dict(), assign=True)
+    model.tie_weights()
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)

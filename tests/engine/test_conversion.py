@@ -37,7 +37,7 @@ def write_gguf(path: Path, without: str = "") -> Any:
     import gguf
 
     vocabulary = {**tiny.tokenizer().inner.get_vocab(), "ab": tiny.VOCABULARY}
-    config = LlamaConfig(**{**tiny.SHARED, "vocab_size": len(vocabulary)}, num_key_value_heads=2)
+    config: Any = LlamaConfig(**{**tiny.SHARED, "vocab_size": len(vocabulary)}, num_key_value_heads=2)
     model = tiny.with_seed(LlamaForCausalLM, config)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")
@@ -118,7 +118,7 @@ def test_it_is_converted_once_and_lies_under_the_files_checksum(
     assert {"config.json", "model.safetensors", "tokenizer.json"} < set(manifest["files"])
     monkeypatch.setattr(conversion, "_make", None)
     assert converted_file(gguf_file) == folder
-    assert converted_file(shutil.copy(gguf_file, gguf_file.with_name("copy.gguf"))) == folder
+    assert converted_file(Path(shutil.copy(gguf_file, gguf_file.with_name("copy.gguf")))) == folder
 
 
 @needs_readers
