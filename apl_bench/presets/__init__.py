@@ -47,6 +47,9 @@ def load(task: str, preset: str) -> tuple[str, dict[str, dict[str, Any]]]:
     else:
         known = [name.removeprefix(f"{task}-") for name in names() if name.startswith(f"{task}-")]
         name = preset.removeprefix(f"{task}-")
+        if not known:
+            raise SpecError(f"no preset of task {task!r} ships with the package; write a TOML file like "
+                            f"{_FOLDER / names()[0]}.toml and give it: --preset FILE.toml")  # fmt: skip
         if name not in known:
             raise nearest(preset, f"preset of task {task!r}", known)
         path = _FOLDER / f"{task}-{name}.toml"
