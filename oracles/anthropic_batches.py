@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from apl_bench.deadline import next_call
 from apl_bench.failures import CallError, Remedy
 from apl_bench.oracles.anthropic_wire import Wire, fault_of
 from apl_bench.oracles.batches import (
@@ -20,7 +21,6 @@ from apl_bench.oracles.batches import (
     text_in,
     token_of,
 )
-from apl_bench.oracles.deadline import next_call
 from apl_bench.oracles.remote import FilteredError, table_of
 from apl_bench.types import BatchState, Reply
 

@@ -18,14 +18,14 @@ from typing import ClassVar
 import numpy as np
 
 from apl_bench.oracles.fluency import incoherence, odd_share, repetition, unknown_share
-from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, shown_texts, sigmoid
+from apl_bench.oracles.scores import DIGITS, Scored, read_margin, shown_texts
 from apl_bench.oracles.scores import reply as scored_reply
 from apl_bench.oracles.sentiment import bounded, feature_keys, log_odds
 from apl_bench.oracles.weights import Weights, read_weights
 from apl_bench.oracles.words import may_be_cut, tokenize
 from apl_bench.protocols import Oracle, Task
 from apl_bench.spec import nearest
-from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
+from apl_bench.types import JSON, Comparison, Reading, Reply
 
 MODELS = ("judge", "oracle")
 
@@ -121,10 +121,7 @@ class Classifier(Oracle):
 
     def read(self, reply: Reply) -> Reading:
         """The higher score wins; p_first = sigmoid(score_first - score_second). Anything but two scores is INVALID."""
-        scores = read_scores(reply)
-        if scores is None:
-            return Reading(Verdict.INVALID)
-        return Reading(higher(*scores), sigmoid(scores[0] - scores[1]))
+        return read_margin(reply)
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """The score of each whole text, shape (len(texts),), nats."""

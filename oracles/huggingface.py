@@ -24,11 +24,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from apl_bench.oracles.parameters import whole
-from apl_bench.oracles.scores import DIGITS, MAX_SCORE, Scored, higher, read_scores, reply, shown_texts, sigmoid
+from apl_bench.oracles.scores import DIGITS, MAX_SCORE, Scored, read_margin, reply, shown_texts
 from apl_bench.oracles.sequence_models import Checkpoint, SequenceModel, load
 from apl_bench.protocols import Oracle, Task
 from apl_bench.spec import nearest, require
-from apl_bench.types import JSON, Comparison, Reading, Reply, SpecError, Verdict
+from apl_bench.types import JSON, Comparison, Reading, Reply, SpecError
 
 REWARD = "reward"
 SIDES = ("left", "right")
@@ -126,10 +126,7 @@ class HuggingFace(Oracle):
 
     def read(self, reply: Reply) -> Reading:
         """The higher score wins; p_first = sigmoid(score_first - score_second). Anything but two scores is INVALID."""
-        scores = read_scores(reply)
-        if scores is None:
-            return Reading(Verdict.INVALID)
-        return Reading(higher(*scores), sigmoid(scores[0] - scores[1]))
+        return read_margin(reply)
 
     def scores(self, prompt: str, completions: Sequence[str]) -> list[float | None]:
         """The score of each completion; None where the model overflows."""

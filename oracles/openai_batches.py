@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from apl_bench.deadline import next_call
 from apl_bench.failures import BatchFailedError, CallError, Remedy
 from apl_bench.oracles.batches import (
     Answers,
@@ -18,7 +19,6 @@ from apl_bench.oracles.batches import (
     tables,
     text_in,
 )
-from apl_bench.oracles.deadline import next_call
 from apl_bench.oracles.openai_wire import KEY_VARIABLE, POLICY_CODES, Wire
 from apl_bench.oracles.remote import Fault, failure, table_of
 from apl_bench.types import BatchState, Reply

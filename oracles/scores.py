@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import rfc8785
 
-from apl_bench.types import JSON, Comparison, Reply, Verdict
+from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
 
 DIGITS = 6  # of a recorded score; verdicts are read from the recorded digits
 MAX_SCORE = 1e9  # a recorded score beyond it is not ours
@@ -51,6 +51,14 @@ def read_scores(answered: Reply) -> tuple[float, float] | None:
     answer = read_object(answered)
     first, second = (usable(answer.get(name), MAX_SCORE) for name in ("score_first", "score_second"))
     return None if first is None or second is None else (first, second)
+
+
+def read_margin(answered: Reply) -> Reading:
+    """The higher score wins; p_first = sigmoid(score_first - score_second). Anything but two scores is INVALID."""
+    scores = read_scores(answered)
+    if scores is None:
+        return Reading(Verdict.INVALID)
+    return Reading(higher(*scores), sigmoid(scores[0] - scores[1]))
 
 
 def read_object(answered: Reply) -> dict[str, object]:

@@ -2,9 +2,10 @@
 
 score = sum of coefficient * measure - penalties, in nats, of a post and one completion alone; the higher score wins and
 p_first = sigmoid(score_first - score_second). `oracle` and `judge` have different measures of length and of the post's
-coverage (`posts.py`), and were fitted to disjoint halves of the verdicts by `recipes/summary.py`. No coefficient may be
-negative. The penalties (repetition, verbatim copying, word salad, content that the post lacks, odd characters, pieces
-of the prompt, no end) are set by hand: what they are for in earnest hardly occurs among the texts that were judged.
+coverage (`summary_measures.py`), and were fitted to disjoint halves of the verdicts by `recipes/summary.py`. No
+coefficient may be negative. The penalties (repetition, verbatim copying, word salad, content that the post lacks, odd
+characters, pieces of the prompt, no end) are set by hand: what they are for in earnest hardly occurs among the texts
+that were judged.
 
 Against the 398 verdicts, a model's summary or the person's, 20 times 10-fold cross-validation (95 % interval), and what
 that is more than two rules which read nothing (paired bootstrap over verdicts). The measures were chosen with most of
@@ -41,17 +42,17 @@ from typing import Any, ClassVar
 
 import rfc8785
 
-from apl_bench.oracles import posts
+from apl_bench.oracles import summary_measures as measures
 from apl_bench.oracles.fluency import Association, Penalty, incoherence, odd_share, repetition
 from apl_bench.oracles.parameters import number
-from apl_bench.oracles.posts import MEASURES, Post
-from apl_bench.oracles.scores import DIGITS, Scored, higher, read_scores, shown_texts, sigmoid
+from apl_bench.oracles.scores import DIGITS, Scored, read_margin, shown_texts
 from apl_bench.oracles.scores import reply as scored_reply
+from apl_bench.oracles.summary_measures import MEASURES, Post
 from apl_bench.oracles.weights import read_weights
 from apl_bench.oracles.words import Vocabulary, tokenize
 from apl_bench.protocols import Oracle, Task
 from apl_bench.spec import nearest
-from apl_bench.types import JSON, Comparison, Reading, Reply, Verdict
+from apl_bench.types import JSON, Comparison, Reading, Reply
 
 MODELS = ("judge", "oracle")
 
@@ -105,12 +106,12 @@ class Scorer:
         tokens = tokenize(text)
         return {
             "repetition": repetition(tokens),
-            "copying": posts.longest_copy(post, text),
+            "copying": measures.longest_copy(post, text),
             "incoherence": incoherence(self.english.vocabulary.encode(tokens), self.english.association),
-            "unsupported": 1 - posts.support(post, text),
+            "unsupported": 1 - measures.support(post, text),
             "odd": odd_share(text),
-            "markers": posts.num_markers(text),
-            "unfinished": posts.unfinished(text),
+            "markers": measures.num_markers(text),
+            "unfinished": measures.unfinished(text),
         }
 
     @property
@@ -173,10 +174,7 @@ class Summary(Oracle):
 
     def read(self, reply: Reply) -> Reading:
         """The higher score wins; p_first = sigmoid(score_first - score_second). Anything but two scores is INVALID."""
-        scores = read_scores(reply)
-        if scores is None:
-            return Reading(Verdict.INVALID)
-        return Reading(higher(*scores), sigmoid(scores[0] - scores[1]))
+        return read_margin(reply)
 
     def explain(self, prompt: str, completion: str) -> Score:
         """The pieces of a completion's score, agreement with a person's summary left out."""
@@ -190,7 +188,7 @@ class Summary(Oracle):
     def _scored(self, post: Post, text: str, human: str | None) -> Scored:
         score = self._scorer(post, text)
         if human is not None:
-            worth = round(self._agreement_weight * posts.agreement(human, text), DIGITS)
+            worth = round(self._agreement_weight * measures.agreement(human, text), DIGITS)
             score = Score({**score.pieces, "agreement": worth})
         return Scored(score.total, score.pieces)
 

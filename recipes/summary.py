@@ -38,8 +38,8 @@ from typing import Any
 import numpy as np
 
 from apl_bench.oracles.fluency import Penalty
-from apl_bench.oracles.posts import MEASURES, Post
 from apl_bench.oracles.summary import English, Scorer, Summary
+from apl_bench.oracles.summary_measures import MEASURES, Post
 
 SEED = 0
 NUM_REPEATS, NUM_FOLDS = 20, 10

@@ -142,6 +142,7 @@ def _in_order(oracle: Oracle, questions: Sequence[Question]) -> Iterator[list[Re
     """
     recording = Recording(oracle)
     records: list[Record] = []
+    failure: BaseException | None = None
     answers = oracle.ask([question.comparison for question in questions])
     replies = iter(answers)
     num = 0
@@ -151,14 +152,13 @@ def _in_order(oracle: Oracle, questions: Sequence[Question]) -> Iterator[list[Re
             records += recording.records([(question.request, reply)])
             if recording.error and replies is answers:
                 break
-    except BaseException:
+    except BaseException as error:
+        failure = error
+    failure = failure or recording.error
+    if failure:
         if records:
             yield records
-        raise
-    if recording.error:
-        if records:
-            yield records
-        raise recording.error
+        raise failure
     num += len(list(islice(replies, 1)))
     if num != len(questions):
         seen = f"more than {len(questions)}" if num > len(questions) else str(num)

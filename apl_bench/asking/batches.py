@@ -18,10 +18,10 @@ from apl_bench.asking.notes import Note, Notes
 from apl_bench.asking.prices import Price
 from apl_bench.asking.questions import Question
 from apl_bench.asking.replies import Recording
+from apl_bench.deadline import within
 from apl_bench.failures import AwaitingLabels, BatchFailedError, CallError, OracleError, Remedy
 from apl_bench.judgments.files import exclusively
 from apl_bench.judgments.record import Record
-from apl_bench.oracles.deadline import within
 from apl_bench.protocols import BatchOracle
 from apl_bench.types import BatchState
 

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from apl_bench.asking.budget import CapReachedError, Meter, Spent
 from apl_bench.asking.pace import Pace, Ticket
 from apl_bench.asking.prices import Price
+from apl_bench.deadline import within
 from apl_bench.failures import CallError, OracleError, Remedy
-from apl_bench.oracles.deadline import within
 from apl_bench.protocols import RemoteOracle
 from apl_bench.types import Comparison, Reply
 

@@ -41,15 +41,13 @@ def record_of(oracle: Oracle, request: Mapping[str, JSON], reply: Reply) -> Reco
     try:
         if not isinstance(reply, Reply):
             raise TypeError(f"it is of the type {type(reply).__name__}; expected apl_bench.types.Reply")
-        record = Record.of(request, reply)
-        record.to_line()
+        return Record.of(request, reply)
     except (ValueError, TypeError, RecursionError) as error:  # RecordError and RequestError are the first
         raise BadReplyError(
             f"the oracle {name_of(oracle)} gave a reply that cannot be recorded, to the comparison with key "
             f"{request_key(request)}: {error}. It is not kept, though it may have been paid for; what was answered "
             "beside it is. Mend the oracle, and run the same command again"
         ) from None
-    return record
 
 
 @contextmanager

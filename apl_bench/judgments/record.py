@@ -22,6 +22,7 @@ from apl_bench.types import JSON, Reply, TokenLogprob
 RECORD_VERSION = "oracle-record/1"
 OUTCOMES = ("ok", "truncated", "refused", "filtered")
 MAX_LINE_BYTES = 4 * 2**20
+FRAME_BYTES = 256  # of a line at most, beside its request and its reply: names, key, seal, generation
 MAX_DEPTH = 16
 MAX_GENERATION = 10**6
 MAX_LOGPROBS, MAX_TOP = 16_384, 128  # tokens of a reply that have log-probabilities, and alternatives of one of them
@@ -48,9 +49,11 @@ class Record:
     def of(cls, request: Mapping[str, JSON], reply: Reply, generation: int = 0) -> Self:
         """The record of a reply just received: equal to what reading its line gives.
 
-        Raises RecordError where the reply's fields are not of their types, RequestError for what JSON does not have.
+        Raises RecordError where the reply's fields are not of their types or its line would be too long, RequestError
+        for what JSON does not have.
         """
         asked, answer = canonical(keyed(request)), canonical(_reply_table(reply))
+        _refuse_length(len(asked) + len(answer) + FRAME_BYTES)
         plain = _request(parse(asked.decode()))
         return cls(_sha256(asked), plain, _reply(parse(answer.decode())), _generation(generation, lowest=0))
 
@@ -61,8 +64,7 @@ class Record:
             raise RecordError(f"the key {self.key!r} is not that of its request ({_sha256(request)}); use Record.of")
         head = _head(self.key, _generation(self.generation, lowest=0))
         line = _sealed(head, canonical(_reply_table(self.reply)), request) + b"\n"
-        if len(line) > MAX_LINE_BYTES:
-            raise RecordError(f"the record has {len(line)} bytes; expected at most {MAX_LINE_BYTES}: shorten the texts")
+        _refuse_length(len(line))
         return line
 
     @classmethod
@@ -89,6 +91,11 @@ class Record:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_length(num_bytes: int) -> None:
+    if num_bytes > MAX_LINE_BYTES:
+        raise RecordError(f"the record has {num_bytes} bytes; expected at most {MAX_LINE_BYTES}: shorten the texts")
 
 
 def _head(key: str, generation: int) -> bytes:

@@ -12,9 +12,9 @@ import openai as _openai_sdk  # noqa: F401
 import pytest
 
 from apl_bench.asking.batches import Waiting
+from apl_bench.deadline import next_call, within
 from apl_bench.failures import AwaitingLabels, CallError, Remedy
 from apl_bench.oracles import anthropic_batches, openai_batches
-from apl_bench.oracles.deadline import next_call, within
 from apl_bench.protocols import BatchOracle
 from tests.asking.commands import NUM, WHOLE, Command, anthropic, openai
 from tests.fake_batches import BatchPlan

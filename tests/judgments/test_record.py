@@ -12,8 +12,9 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apl_bench.judgments.keys import RequestError
+from apl_bench.judgments.keys import RequestError, canonical, request_key
 from apl_bench.judgments.record import (
+    FRAME_BYTES,
     MAX_DEPTH,
     MAX_GENERATION,
     MAX_LINE_BYTES,
@@ -242,9 +243,25 @@ def test_junk_is_no_record(junk: bytes) -> None:
         Record.from_line(junk)
 
 
-def test_size_and_depth_are_limited() -> None:
+def test_the_longest_record_that_is_made_can_be_written_in_any_generation() -> None:
+    def of(num: int) -> Record:
+        return Record.of({"text": "x" * num}, REPLY, MAX_GENERATION)
+
+    written = of(0).to_line()
+    parts = sum(len(canonical(json.loads(written)[name])) for name in ("request", "reply"))
+    assert len(written) - parts <= FRAME_BYTES
+    longest = MAX_LINE_BYTES - FRAME_BYTES - parts
+    assert len(of(longest).to_line()) <= MAX_LINE_BYTES
     with pytest.raises(RecordError, match="bytes"):
-        Record.of({"text": "x" * MAX_LINE_BYTES}, REPLY).to_line()
+        of(longest + 1)
+
+
+def test_size_and_depth_are_limited() -> None:
+    huge: dict[str, JSON] = {"text": "x" * MAX_LINE_BYTES}
+    with pytest.raises(RecordError, match="bytes"):
+        Record.of(huge, REPLY)
+    with pytest.raises(RecordError, match="bytes"):
+        Record(request_key(huge), huge, REPLY).to_line()
     with pytest.raises(RecordError, match="more than"):
         Record.from_line(b" " * (MAX_LINE_BYTES + 1))
     for depth in (MAX_DEPTH, 100_000):

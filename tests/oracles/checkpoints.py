@@ -26,6 +26,7 @@ from transformers import (
 
 from apl_bench.oracles.huggingface import HuggingFace
 from apl_bench.types import Comparison, Completion, Pair, Prompt
+from tests.engine.tiny import with_seed
 from tests.fakes import FakeTask
 
 USUAL = dict(HuggingFace.defaults("oracle", FakeTask)) | {"max_length": 48}
@@ -70,23 +71,12 @@ def word_tokenizer() -> Any:
     )  # fmt: skip
 
 
-def seeded(kind: Any, config: Any) -> Any:
-    """Weights large enough that the model has opinions."""
-    torch.manual_seed(0)
-    model = kind(config).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.mul_(5.0)
-    return model
-
-
 def distilbert() -> tuple[Any, Any]:
     tokenizer = word_tokenizer()
     config = DistilBertConfig(
         vocab_size=len(tokenizer), dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64, **SENTIMENT
     )
-    return seeded(DistilBertForSequenceClassification, config), tokenizer
+    return with_seed(DistilBertForSequenceClassification, config), tokenizer
 
 
 def roberta() -> tuple[Any, Any]:
@@ -95,14 +85,14 @@ def roberta() -> tuple[Any, Any]:
     tokenizer = byte_tokenizer(special, ends=True, bos_token="<s>", pad_token="<pad>", eos_token="</s>")
     labels = {0: "negative", 1: "neutral", 2: "positive"}
     config = RobertaConfig(vocab_size=len(tokenizer), pad_token_id=1, id2label=labels, **SHAPE)
-    return seeded(RobertaForSequenceClassification, config), tokenizer
+    return with_seed(RobertaForSequenceClassification, config), tokenizer
 
 
 def gpt2() -> tuple[Any, Any]:
     """A reward model that nobody gave a padding token."""
     tokenizer = byte_tokenizer(["<|endoftext|>"], eos_token="<|endoftext|>")
     config = GPT2Config(vocab_size=len(tokenizer), **SMALL)
-    return seeded(GPT2ForSequenceClassification, config), tokenizer
+    return with_seed(GPT2ForSequenceClassification, config), tokenizer
 
 
 def llama() -> tuple[Any, Any]:
@@ -111,7 +101,7 @@ def llama() -> tuple[Any, Any]:
     tokenizer = byte_tokenizer(special, pad_token="<|pad|>", eos_token="<|end|>")
     tokenizer.chat_template = CHAT_TEMPLATE
     config = LlamaConfig(vocab_size=len(tokenizer), pad_token_id=0, num_key_value_heads=2, **{**SHAPE, "num_labels": 1})
-    return seeded(LlamaForSequenceClassification, config), tokenizer
+    return with_seed(LlamaForSequenceClassification, config), tokenizer
 
 
 KINDS: dict[str, Callable[[], tuple[Any, Any]]] = {

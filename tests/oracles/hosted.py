@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from apl_bench.failures import CallError
+from apl_bench.failures import CallError, Remedy
 from apl_bench.oracles.anthropic_messages import AnthropicMessages
 from apl_bench.oracles.hosted import Hosted
 from apl_bench.oracles.openai_chat import OpenAIChat
-from apl_bench.types import Comparison, Completion, Pair, Prompt, Reply
+from apl_bench.types import Comparison, Completion, Pair, Prompt, Reply, Verdict
 from tests.fake_provider import FakeProvider
 
 OPENAI_KEY = "sk-proj-0123456789abcdefghij"
@@ -86,3 +86,14 @@ def refused_batch(asked: Hosted, message: str) -> CallError:
         return caught.value
 
     return run(asked, work)
+
+
+def assert_one_attempt(server: FakeProvider, asked: Hosted, remedy: Remedy, after_s: float | None, text: str) -> None:
+    """The fault about to be shown is one sentence, after one call; the next call finds nothing broken."""
+    error = failure(asked)
+    assert (error.remedy, error.retry_after_s) == (remedy, after_s)
+    assert text in str(error)
+    assert "\n" not in str(error)
+    assert len(server.calls) == 1
+    (reply,) = ask(asked)
+    assert asked.read(reply).verdict is Verdict.FIRST

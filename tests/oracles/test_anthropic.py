@@ -21,7 +21,7 @@ from apl_bench.types import Reading, Reply, SpecError, Verdict
 from tests.fake_provider import FakeProvider
 from tests.oracles.hosted import ANTHROPIC_KEY as KEY
 from tests.oracles.hosted import anthropic as oracle
-from tests.oracles.hosted import ask, cancel_once_arrived, comparison, failure, run
+from tests.oracles.hosted import ask, assert_one_attempt, cancel_once_arrived, comparison, failure, run
 
 pytestmark = pytest.mark.usefixtures("loopback", "anthropic_key")
 
@@ -188,13 +188,7 @@ FAULTS: list[tuple[str, Remedy, float | None, str]] = [
 @pytest.mark.parametrize(("fault", "remedy", "after_s", "text"), FAULTS)
 def test_a_fault_is_one_sentence_and_one_attempt(fault: str, remedy: Remedy, after_s: float | None, text: str) -> None:
     with FakeProvider(faults=[fault]) as server:
-        asked = oracle(server)
-        error = failure(asked)
-        assert (error.remedy, error.retry_after_s) == (remedy, after_s)
-        assert text in str(error)
-        assert len(server.calls) == 1
-        (reply,) = ask(asked)
-        assert asked.read(reply).verdict is Verdict.FIRST
+        assert_one_attempt(server, oracle(server), remedy, after_s, text)
 
 
 @pytest.mark.parametrize(("fault", "outcome", "reason"), [

@@ -15,7 +15,8 @@ from transformers import DistilBertModel
 
 from apl_bench.oracles.huggingface import HuggingFace
 from apl_bench.types import SpecError
-from tests.oracles.checkpoints import USUAL, distilbert, oracle, seeded
+from tests.engine.tiny import with_seed
+from tests.oracles.checkpoints import USUAL, distilbert, oracle
 
 # What is not to be had
 
@@ -47,7 +48,7 @@ def test_code_that_comes_with_a_model_is_not_run(copied: Path) -> None:
 
 def test_a_model_without_a_classification_head_is_refused(copied: Path) -> None:
     """transformers would make up a random one, and warn."""
-    seeded(DistilBertModel, distilbert()[0].config).save_pretrained(copied)
+    with_seed(DistilBertModel, distilbert()[0].config).save_pretrained(copied)
     with pytest.raises(SpecError, match=r"has no weights for 'classifier\.bias': it was not saved as a sequence class"):
         oracle({"distilbert": copied}, "distilbert")
 

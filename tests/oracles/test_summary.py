@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apl_bench.checks import check_oracle
-from apl_bench.oracles import posts
 from apl_bench.oracles import summary as module
-from apl_bench.oracles.posts import MEASURES, USUAL_CHARACTERS, USUAL_DISTINCT, Post
+from apl_bench.oracles import summary_measures as measures
 from apl_bench.oracles.summary import MODELS, English, Score, Summary
+from apl_bench.oracles.summary_measures import MEASURES, USUAL_CHARACTERS, USUAL_DISTINCT, Post
 from apl_bench.registry import ORACLES
 from apl_bench.types import Comparison, Completion, Pair, Prompt, Reply, SpecError, Verdict
 from tests.fakes import FakeTask
@@ -56,7 +56,7 @@ WORSE = {
     "the whole post": " " + BODY,
     "the title": " " + TITLE,
     "random words": shuffled(KNOWN, 40),
-    "the post's words in random order": shuffled(posts.lower_words(BODY), 35),
+    "the post's words in random order": shuffled(measures.lower_words(BODY), 35),
     "its own words in random order": shuffled(GOOD.split(), len(GOOD.split())),
     "a list of key words": " dachshund, chocolate, wrapper, father, vet, emergency clinic, 28 pounds, morning, desk.",
     "pieces of the prompt": GOOD + " TL;DR: POST: TITLE:",
@@ -120,24 +120,24 @@ def test_a_prompt_is_read_as_title_and_body(prompt: str, title: str, body: str) 
      ("quick quickly", "quick"), ("us", "us"), ("bed", "bed"), ("a", "a")],
 )  # fmt: skip
 def test_endings_are_taken_off(words: str, stem: str) -> None:
-    assert {posts.stem(word) for word in words.split()} == {stem}
+    assert {measures.stem(word) for word in words.split()} == {stem}
 
 
 def test_length_rises_to_the_usual_and_falls_as_fast() -> None:
     """Doubling a short one and halving a long one are worth the same; nothing beats USUAL_CHARACTERS."""
     half, usual, double = (
-        posts.length("x" * num) for num in (USUAL_CHARACTERS // 2, USUAL_CHARACTERS, 2 * USUAL_CHARACTERS)
+        measures.length("x" * num) for num in (USUAL_CHARACTERS // 2, USUAL_CHARACTERS, 2 * USUAL_CHARACTERS)
     )
     assert usual == 0
     assert half == pytest.approx(-math.log(2))
     assert double == pytest.approx(-math.log(2))
-    assert posts.length(" ab  ") == pytest.approx(-math.log(USUAL_CHARACTERS / 2))
-    assert posts.length("") == pytest.approx(-math.log(USUAL_CHARACTERS))
+    assert measures.length(" ab  ") == pytest.approx(-math.log(USUAL_CHARACTERS / 2))
+    assert measures.length("") == pytest.approx(-math.log(USUAL_CHARACTERS))
 
 
 def test_substance_is_made_of_distinct_words() -> None:
     # 'the' and 'dog' have six characters, however often they are said
-    assert posts.substance("The dog, the DOG!") == pytest.approx(-math.log(USUAL_DISTINCT / 6))
+    assert measures.substance("The dog, the DOG!") == pytest.approx(-math.log(USUAL_DISTINCT / 6))
 
 
 def test_measures_by_hand() -> None:
@@ -154,21 +154,23 @@ def test_measures_by_hand() -> None:
     assert post.weights == weights
     assert [set(quarter) for quarter in post.quarters] == [{"dog"}, {"ate"}, {"bar"}, {"dog", "vet"}]
     # named: dog, vet
-    assert posts.recall(post, text) == pytest.approx(math.log(8) / math.log(4 * 16))  # log 4 + log 2 of log 4 + 4 log 2
-    assert posts.spread(post, text) == pytest.approx((1 + 0 + 0 + 1) / 4)
-    assert posts.spread(post, "vet") == pytest.approx(math.sqrt(1 / 2) / 4)
-    assert posts.title_recall(post, text) == 1 / 2
-    assert posts.support(post, text) == 2 / 4  # dog, vet of dog, vet, help, help
-    assert posts.request_kept(post, text) == 1
-    assert posts.request_kept(post, "My dog at the vet.") == 0
-    assert posts.request_kept(Post("Dog", "The dog ate."), text) == 0  # a post that asks for nothing
+    assert measures.recall(post, text) == pytest.approx(
+        math.log(8) / math.log(4 * 16)
+    )  # log 4 + log 2 of log 4 + 4 log 2
+    assert measures.spread(post, text) == pytest.approx((1 + 0 + 0 + 1) / 4)
+    assert measures.spread(post, "vet") == pytest.approx(math.sqrt(1 / 2) / 4)
+    assert measures.title_recall(post, text) == 1 / 2
+    assert measures.support(post, text) == 2 / 4  # dog, vet of dog, vet, help, help
+    assert measures.request_kept(post, text) == 1
+    assert measures.request_kept(post, "My dog at the vet.") == 0
+    assert measures.request_kept(Post("Dog", "The dog ate."), text) == 0  # a post that asks for nothing
     # 'dog to the vet' stands in the body; the title and the body are not joined: chocolate the dogs
-    assert posts.longest_copy(post, "So dog to the vet now") == 4
-    assert posts.longest_copy(post, "chocolate the dogs ate") == 3
-    assert posts.longest_copy(post, "") == posts.longest_copy(post, "og et") == 0
+    assert measures.longest_copy(post, "So dog to the vet now") == 4
+    assert measures.longest_copy(post, "chocolate the dogs ate") == 3
+    assert measures.longest_copy(post, "") == measures.longest_copy(post, "og et") == 0
     # said dog, vet, help x2; the person dog, help: both have dog and one help
-    assert posts.agreement("The dog, help", text) == pytest.approx(2 * 2 / (4 + 2))
-    assert posts.agreement("", "") == 0
+    assert measures.agreement("The dog, help", text) == pytest.approx(2 * 2 / (4 + 2))
+    assert measures.agreement("", "") == 0
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_measures_by_hand() -> None:
      ("tl;dr it ended.", 1, 0), ("Yes. TITLE: no POST: TLDR", 3, 1), ("Yes <|endoftext|> no.", 1, 0)],
 )  # fmt: skip
 def test_frame_and_end(text: str, markers: int, unfinished: int) -> None:
-    assert (posts.num_markers(text), posts.unfinished(text)) == (markers, unfinished)
+    assert (measures.num_markers(text), measures.unfinished(text)) == (markers, unfinished)
 
 
 @pytest.mark.parametrize("model", MODELS)
