@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Key = TypeVar("Key", int, tuple[int, int])
 
 
 def padded_length(length: int, limit: int, least_step: int) -> int:
@@ -30,9 +31,9 @@ def min_rows(num_threads: int) -> int:
     return max(16, 8 * num_threads)
 
 
-def group_by(keys: Sequence[int]) -> list[list[int]]:
+def group_by(keys: Sequence[Key]) -> list[list[int]]:
     """Indices of equal keys, each group in input order, groups in key order."""
-    groups: dict[int, list[int]] = defaultdict(list)
+    groups: dict[Key, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[key].append(index)
     return [groups[key] for key in sorted(groups)]

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from apl_bench.engine import shared
 from apl_bench.engine.network import Network
-from apl_bench.engine.scoring import Batch, Sequences, batch_logp
 from apl_bench.objective import implicit_reward
 from apl_bench.randomness import StreamName, stream
 from apl_bench.spec import TrainingSpec
 from apl_bench.types import TrainingReport
 
 TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}  # padded tokens whose activations are held at a time
-LOGITS_BUDGET = 1 << 26  # entries of the head's buffer: 256 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,10 @@ class TokenPairs:
         return TokenPairs(prompts, chosen, rejected, self.reference_chosen[index], self.reference_rejected[index])
 
     @property
-    def sequences(self) -> Sequences:
-        """2n sequences: the chosen ones, then the rejected ones."""
-        return Sequences([*self.prompts, *self.prompts], [*self.chosen, *self.rejected])
-
-    @property
-    def lengths(self) -> list[int]:
-        """The length of each pair: of the longer of its two sequences."""
-        lengths = self.sequences.lengths
-        return [max(pair) for pair in zip(lengths[: len(self)], lengths[len(self) :], strict=True)]
+    def groups(self) -> list[shared.Group]:
+        """Each prompt with its chosen and its rejected completion."""
+        triples = zip(self.prompts, self.chosen, self.rejected, strict=True)
+        return [shared.Group(prompt, (chosen, rejected)) for prompt, chosen, rejected in triples]
 
 
 def train(network: Network, pairs: TokenPairs, training: TrainingSpec, name: StreamName) -> TrainingReport:
@@ -112,21 +106,20 @@ def accumulate_gradient(network: Network, pairs: TokenPairs, beta: float) -> flo
 
 
 def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tensor:
-    """-log sigmoid(r_w - r_l) of each pair, equation 4, shape (n,); chosen and rejected share one forward pass."""
-    policy = batch_logp(network, Batch.of(pairs.sequences, max(pairs.lengths), network.device))
-    reference = np.concatenate([pairs.reference_chosen, pairs.reference_rejected])
+    """-log sigmoid(r_w - r_l) of each pair, equation 4, shape (n,); one forward pass for both completions."""
+    policy = shared.logp_of_groups(network, pairs.groups)
+    reference = np.stack([pairs.reference_chosen, pairs.reference_rejected], axis=1).ravel()
     reward = implicit_reward(policy, torch.from_numpy(reference).to(network.device), beta)
-    chosen, rejected = reward.split(len(pairs))
+    chosen, rejected = reward.view(-1, 2).unbind(1)
     return torch.nn.functional.softplus(rejected - chosen)
 
 
 def micro_batches(pairs: TokenPairs, network: Network) -> Iterator[list[int]]:
-    """The pairs, shortest first, in runs that stay within the token budget and the head's buffer."""
-    lengths = pairs.lengths
-    budget = min(TOKEN_BUDGET[network.device.type], LOGITS_BUDGET // network.vocab_size)
+    """The pairs, shortest first, in runs whose padded tokens stay within the budget."""
+    costs = [shared.num_padded(network, group) for group in pairs.groups]
     run: list[int] = []
-    for row in sorted(range(len(pairs)), key=lambda row: lengths[row]):
-        if run and 2 * (len(run) + 1) * lengths[row] > budget:
+    for row in sorted(range(len(pairs)), key=lambda row: costs[row]):
+        if run and (len(run) + 1) * costs[row] > TOKEN_BUDGET[network.device.type]:
             yield run
             run = []
         run.append(row)

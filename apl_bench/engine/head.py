@@ -16,6 +16,7 @@ from apl_bench.engine.batching import min_rows
 from apl_bench.types import SpecError
 
 CHUNK = 256  # positions whose logits are held at a time
+BUFFER_ENTRIES = 1 << 26  # probabilities held at a time (256 MiB)
 CHECK_TOLERANCE = 1e-3
 
 
@@ -68,37 +69,57 @@ class Head:
 
 
 class _LinearTokenLogp(torch.autograd.Function):
-    """Token log-probabilities of a plain linear head, with one (N, V) buffer where autograd would keep three.
+    """Token log-probabilities of a plain linear head, whose memory does not grow with the vocabulary.
 
-    The buffer holds the probabilities p; with g the gradient of each log-probability, that of the logits is
-    g (onehot(token) - p), formed in place.
+    With g the gradient of each log-probability and p the probabilities, that of the logits is g (onehot(token) - p),
+    formed in place. Where all p fit into one buffer they are kept for it (autograd would keep three such arrays); else
+    the backward pass computes them again, a buffer at a time.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, tokens_N: Tensor) -> Tensor:
-        weight = weight_VD.to(hidden_ND.dtype)
-        p_NV = hidden_ND.new_empty((len(hidden_ND), len(weight)), dtype=torch.float32)
-        logp = p_NV.new_empty(len(hidden_ND))
-        for start in range(0, len(hidden_ND), CHUNK):
-            rows = slice(start, start + CHUNK)
-            logits = torch.mm(hidden_ND[rows], weight.T).float()
-            logits -= torch.logsumexp(logits, dim=1, keepdim=True)
-            logp[rows] = logits.gather(1, tokens_N[rows, None])[:, 0]
-            torch.exp(logits, out=p_NV[rows])
+        fits = len(_buffers(hidden_ND, weight_VD)) == 1
+        p_NV = hidden_ND.new_empty((len(hidden_ND), len(weight_VD)), dtype=torch.float32) if fits else None
+        logp_N = hidden_ND.new_empty(len(hidden_ND), dtype=torch.float32)
+        for rows in _runs(len(hidden_ND), CHUNK):
+            logp_CV = _logp(hidden_ND[rows], weight_VD)
+            logp_N[rows] = logp_CV.gather(1, tokens_N[rows, None])[:, 0]
+            if p_NV is not None:
+                torch.exp(logp_CV, out=p_NV[rows])
         ctx.save_for_backward(hidden_ND, weight_VD, tokens_N)
         ctx.p_NV = p_NV
-        return logp
+        return logp_N
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden_ND, weight_VD, tokens_N = ctx.saved_tensors
-        grad_N, grad_NV = grads[0].float(), ctx.p_NV
+        weight, grad_N, kept = weight_VD.to(hidden_ND.dtype), grads[0].float(), ctx.p_NV
         del ctx.p_NV  # its contents are overwritten here: a second backward must fail, not be wrong
-        grad_NV.mul_(-grad_N[:, None])
-        grad_NV.scatter_add_(1, tokens_N[:, None], grad_N[:, None])
-        grad_NV = grad_NV.to(hidden_ND.dtype)
-        grad_weight = torch.mm(grad_NV.T, hidden_ND).to(weight_VD.dtype)
-        return torch.mm(grad_NV, weight_VD.to(hidden_ND.dtype)), grad_weight, None
+        grad_hidden = torch.empty_like(hidden_ND)
+        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        for rows in _buffers(hidden_ND, weight_VD):
+            p_BV = _logp(hidden_ND[rows], weight_VD).exp_() if kept is None else kept
+            p_BV.mul_(-grad_N[rows, None]).scatter_add_(1, tokens_N[rows, None], grad_N[rows, None])
+            grad_BV = p_BV.to(hidden_ND.dtype)
+            torch.mm(grad_BV, weight, out=grad_hidden[rows])
+            if grad_weight is not None:
+                grad_weight.addmm_(grad_BV.T, hidden_ND[rows])
+        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None
+
+
+def _buffers(hidden_ND: Tensor, weight_VD: Tensor) -> list[slice]:
+    """The positions, in runs whose probabilities fit into a buffer."""
+    return _runs(len(hidden_ND), max(1, BUFFER_ENTRIES // len(weight_VD)))
+
+
+def _runs(num: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, num)) for start in range(0, num, size)]
+
+
+def _logp(hidden_ND: Tensor, weight_VD: Tensor) -> Tensor:
+    """log-softmax of the logits, shape (N, V), fp32."""
+    logits = torch.mm(hidden_ND, weight_VD.to(hidden_ND.dtype).T).float()
+    return logits.sub_(torch.logsumexp(logits, dim=1, keepdim=True))
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from apl_bench.engine.attention import use_on_cpu
 from apl_bench.engine.head import Head, check_head
+from apl_bench.engine.shared import can_share
 from apl_bench.types import SpecError
 
 
@@ -28,7 +30,7 @@ class Network:
         self.head = Head.of(model)
         self.device: torch.device = self.head.weight_VD.device
         self.max_length = int(model.config.get_text_config().max_position_embeddings)
-        self._takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
+        self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
 
     @property
     def vocab_size(self) -> int:
@@ -40,15 +42,22 @@ class Network:
         """The weights by name, each once even where two modules share it."""
         return dict(self.model.named_parameters())
 
+    @cached_property
+    def shares_prompts(self) -> bool:
+        """Whether a prompt may stand once in a row, before all its completions (found out in fp32)."""
+        return can_share(Network(self.model, mixed=False) if self.mixed else self)
+
     def copy(self) -> Network:
         """The same model with weights of its own."""
-        return Network(copy.deepcopy(self.model), self.mixed)
+        twin = Network(copy.deepcopy(self.model), self.mixed)
+        twin.__dict__["shares_prompts"] = self.shares_prompts
+        return twin
 
     def hidden(self, ids: Tensor, **inputs: Any) -> Tensor:
         """Hidden states after the last norm, shape (rows, length, D); `inputs` go to the model's body."""
         if "past_key_values" not in inputs:
             inputs["use_cache"] = False
-        if not self._takes_positions:
+        if not self.takes_positions:
             inputs.pop("position_ids", None)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.mixed):
             hidden: Tensor = self.model.base_model(input_ids=ids, **inputs).last_hidden_state

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
-from apl_bench.engine.cache import spread
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
+from apl_bench.engine.prefill import Prefilled, feed, prefill
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
@@ -74,14 +72,9 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
 
 @torch.inference_mode()
 def _sample_batch(network: Network, draws: Sequence[Draw], settings: Settings, length: int) -> list[Drawn]:
-    """The draws, longest first, behind a filler whose prompt is padded.
-
-    A batch without any padding would go through other attention kernels, and give other last bits.
-    """
-    longest = draws[0].bounds.max_new_tokens
-    filler = Draw(draws[0].prompt[:1], LengthBounds(longest, longest), ("filler",))
-    batch = fill_up([filler, *draws], min_rows(torch.get_num_threads()))
-    return _Loop(network, batch, settings).run(length)[1 : 1 + len(draws)]
+    """The draws, longest first."""
+    batch = fill_up(draws, min_rows(torch.get_num_threads()))
+    return _Loop(network, batch, settings).run(length)[: len(draws)]
 
 
 @torch.inference_mode()
@@ -99,39 +92,15 @@ def inverse_cdf(scores_RV: Tensor, uniform_R: Tensor) -> Tensor:
 
 @dataclass(slots=True)
 class _Rows:
-    """What the model knows of the rows still in the batch; `draw_R` says which draw each belongs to."""
+    """The rows still in the batch; `draw_R` says which draw each belongs to."""
 
     draw_R: Tensor
-    hidden_RD: Tensor
-    position_R: Tensor
-    mask_RL: Tensor
-    cache: DynamicCache
+    state: Prefilled
 
     def keep(self, rows: Tensor) -> None:
         """Drop all other rows."""
-        self.draw_R, self.hidden_RD, self.position_R = self.draw_R[rows], self.hidden_RD[rows], self.position_R[rows]
-        self.mask_RL = self.mask_RL[rows]
-        self.cache.batch_select_indices(rows)
-
-
-def _prefill(network: Network, prompts: Sequence[tuple[int, ...]], length: int, num_steps: int) -> _Rows:
-    """Run each different prompt once, left-padded to `length`, then give every draw a row of its own."""
-    place = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
-    different = fill_up(list(place), -(-min_rows(torch.get_num_threads()) // length))
-    rows_R = torch.tensor([place[prompt] for prompt in prompts], device=network.device)
-    size = torch.tensor([len(prompt) for prompt in different], device=network.device)
-    mask = torch.arange(length, device=network.device) >= length - size[:, None]
-    ids = np.array([(0,) * (length - len(prompt)) + prompt for prompt in different])
-    cache = DynamicCache(config=network.model.config)
-    hidden = network.hidden(
-        torch.from_numpy(ids).to(network.device),
-        attention_mask=mask,
-        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-        past_key_values=cache,
-    )
-    spread(cache, rows_R, length + num_steps)
-    draw_R = torch.arange(len(rows_R), device=network.device)
-    return _Rows(draw_R, hidden[rows_R, -1], size[rows_R], mask[rows_R], cache)
+        self.draw_R = self.draw_R[rows]
+        self.state.keep(rows)
 
 
 class _Loop:
@@ -150,7 +119,9 @@ class _Loop:
 
     def run(self, padded_length: int) -> list[Drawn]:
         """What each draw came to, in order."""
-        rows = _prefill(self._network, [draw.prompt for draw in self._draws], padded_length, self._num_steps)
+        prompts = [draw.prompt for draw in self._draws]
+        state = prefill(self._network, prompts, padded_length, self._num_steps)
+        rows = _Rows(torch.arange(len(prompts), device=self._network.device), state)
         for step in range(self._num_steps):
             self._draw(rows, step)
             if step + 1 == self._num_steps or not self._drop(rows):
@@ -160,7 +131,7 @@ class _Loop:
 
     def _draw(self, rows: _Rows, step: int) -> None:
         """Draw each row's next token, and note the rows that it ends."""
-        logits = self._network.head.logits(rows.hidden_RD)
+        logits = self._network.head.logits(rows.state.hidden_RD)
         tokens = inverse_cdf(self._scores(logits, rows, step), self._uniform[rows.draw_R, step])
         logps = logits.gather(1, tokens[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
         self._tokens[rows.draw_R, step] = tokens
@@ -190,14 +161,9 @@ class _Loop:
 
     def _advance(self, rows: _Rows, step: int) -> None:
         """Feed the tokens just drawn."""
-        rows.mask_RL = torch.nn.functional.pad(rows.mask_RL, (0, 1), value=True)
-        hidden = self._network.hidden(
-            self._tokens[rows.draw_R, step, None],
-            attention_mask=rows.mask_RL,
-            position_ids=rows.position_R[:, None].clamp(max=self._network.max_length - 1),
-            past_key_values=rows.cache,
-        )
-        rows.hidden_RD, rows.position_R = hidden[:, -1], rows.position_R + 1
+        state = rows.state
+        state.hidden_RD = feed(self._network, state, self._tokens[rows.draw_R, step, None])[:, -1]
+        state.position_R = state.position_R + 1
 
     def _results(self) -> list[Drawn]:
         arrays = zip(self._tokens.tolist(), self._logps.cpu().numpy(), self._length.tolist(), strict=True)

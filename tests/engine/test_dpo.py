@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from apl_bench.engine import dpo, scoring
+from apl_bench.engine import dpo, scoring, shared
 from apl_bench.engine.network import Network
 from apl_bench.objective import dpo_loss, implicit_reward
 from apl_bench.randomness import stream
@@ -59,17 +59,17 @@ def test_micro_batches_change_no_gradient(kind: str, monkeypatch: pytest.MonkeyP
             torch.testing.assert_close(mine, whole, rtol=1e-4, atol=1e-6)
 
 
-def test_micro_batches_lose_no_pair_and_respect_both_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = tiny.network()
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2"])
+def test_micro_batches_lose_no_pair_and_respect_the_budget(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network(kind)
     pairs = token_pairs(network, 20)
-    for tokens, logits in ((120, 10**9), (10**9, 120 * tiny.VOCABULARY)):
-        monkeypatch.setattr(dpo, "TOKEN_BUDGET", {"cpu": tokens})
-        monkeypatch.setattr(dpo, "LOGITS_BUDGET", logits)
-        runs = list(dpo.micro_batches(pairs, network))
-        assert sorted(row for run in runs for row in run) == list(range(20))
-        assert len(runs) > 1
-        sizes = [2 * len(run) * max(pairs.lengths[row] for row in run) for run in runs]
-        assert all(size <= 120 or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
+    costs = [shared.num_padded(network, group) for group in pairs.groups]
+    monkeypatch.setattr(dpo, "TOKEN_BUDGET", {"cpu": 120})
+    runs = list(dpo.micro_batches(pairs, network))
+    assert sorted(row for run in runs for row in run) == list(range(20))
+    assert len(runs) > 1
+    sizes = [len(run) * max(costs[row] for row in run) for run in runs]
+    assert all(size <= 120 or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
 
 
 def test_order_is_the_streams_and_every_pair_counts(monkeypatch: pytest.MonkeyPatch) -> None:

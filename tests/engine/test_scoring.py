@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -58,8 +60,9 @@ def test_the_head_sees_completion_positions_only(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Head, "logits", logits)
     scoring.logp(NETWORK, sequences)
     num_completion = sum(map(len, sequences.completions))
-    num_groups = len({length // 4 for length in sequences.lengths}) + 1
-    assert num_completion <= sum(seen) <= num_completion + 16 * num_groups
+    fed = {(-(-len(prompt) // 4), -(-len(completion[:-1]) // 4))
+           for prompt, completion in zip(sequences.prompts, sequences.completions, strict=True)}  # fmt: skip
+    assert num_completion <= sum(seen) <= num_completion + 16 * 12 * len(fed)  # each group is filled up to 16 rows
 
 
 def test_an_empty_completion_is_certain() -> None:
@@ -70,9 +73,17 @@ def test_nothing_to_score() -> None:
     assert scoring.logp(NETWORK, scoring.Sequences([], [])).shape == (0,)
 
 
-def test_where_tokens_are_predicted_by_hand() -> None:
-    batch = scoring.Batch.of(scoring.Sequences([(1, 2), (3,)], [(4, 5), (6,)]), 4, torch.device("cpu"))
-    assert batch.ids_RL.tolist() == [[1, 2, 4, 1], [3, 3, 3, 3]]
-    assert batch.positions_N.tolist() == [1, 2, 4]
-    assert batch.tokens_N.tolist() == [4, 5, 6]
-    assert batch.rows_N.tolist() == [0, 0, 1]
+def test_each_prompt_runs_once_and_only_its_completions_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, fed = tiny.network(), []
+    original = network.hidden
+
+    def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        fed.append(tuple(ids.shape))
+        return original(ids, **inputs)
+
+    monkeypatch.setattr(network, "hidden", hidden)
+    prompts = [tiny.tokens(np.random.default_rng(seed), 20) for seed in range(3)]
+    rng = np.random.default_rng(9)
+    completions = [tiny.tokens(rng, 9) for _ in range(24)]
+    scoring.logp(network, scoring.Sequences([prompts[row % 3] for row in range(24)], completions))
+    assert fed == [(4, 20), (24, 8)]  # three prompts and a filler; 24 completions without their last tokens

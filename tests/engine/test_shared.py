@@ -1,0 +1,103 @@
+"""Completions that share their prompt's tokens get what they would get in rows of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apl_bench.engine import scoring, shared
+from apl_bench.engine.network import Network
+from apl_bench.engine.shared import Group
+from tests.engine import tiny
+
+SHARING = ("gpt2", "llama", "neox", "granite", "cohere")
+NETWORKS = {kind: tiny.network(kind) for kind in SHARING}
+
+
+def groups(rng: np.random.Generator, num: int) -> list[Group]:
+    """Prompts of 1 to 12 tokens with 1 to 4 completions of 0 to 9."""
+    return [
+        Group(
+            tiny.tokens(rng, int(rng.integers(1, 13))),
+            tuple(tiny.tokens(rng, int(rng.integers(0, 10))) for _ in range(rng.integers(1, 5))),
+        )
+        for _ in range(num)
+    ]
+
+
+def logp_and_gradient(network: Network, some: Sequence[Group]) -> tuple[np.ndarray, torch.Tensor]:
+    """Log-probabilities, and the gradient of a sum that weights each differently, as one vector."""
+    network.model.zero_grad()
+    logp = shared.logp_of_groups(network, some)
+    (logp * torch.linspace(-1.0, 2.0, len(logp))).sum().backward()  # type: ignore[no-untyped-call]
+    grads = [weight.grad for weight in network.parameters.values() if weight.grad is not None]
+    return logp.detach().numpy(), torch.cat([grad.flatten() for grad in grads])
+
+
+def alone(network: Network) -> Network:
+    """The same network, which repeats the prompt for each completion."""
+    twin = network.copy()
+    twin.__dict__["shares_prompts"] = False
+    return twin
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_which_models_share(kind: str) -> None:
+    assert tiny.network(kind).shares_prompts == (kind in SHARING)
+
+
+def test_a_model_that_cannot_state_positions_does_not_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network()
+    monkeypatch.setattr(network, "takes_positions", False)
+    assert not network.shares_prompts
+
+
+def test_a_model_that_gives_something_else_does_not_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one would whose attention ignored the mask."""
+    network = tiny.network()
+    original = network.hidden
+    monkeypatch.setattr(network, "hidden", lambda ids, **_: original(ids))
+    assert not network.shares_prompts
+
+
+@pytest.mark.parametrize("kind", SHARING)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), num=st.integers(1, 6))
+def test_log_probabilities_and_gradients_are_those_of_rows_apart(kind: str, seed: int, num: int) -> None:
+    network, some = NETWORKS[kind], groups(np.random.default_rng(seed), num)
+    some.append(Group((5, 6), ((7, 8),)))  # never all empty
+    logp, gradient = logp_and_gradient(network, some)
+    expected_logp, expected_gradient = logp_and_gradient(alone(network), some)
+    np.testing.assert_allclose(logp, expected_logp, rtol=0, atol=1e-4)
+    assert (gradient - expected_gradient).norm() <= 1e-6 * expected_gradient.norm()
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_training_and_scoring_give_the_same(kind: str) -> None:
+    network, some = tiny.network(kind), groups(np.random.default_rng(3), 9)
+    apart = shared.apart(some)
+    sequences = scoring.Sequences([one.prompt for one in apart], [one.completions[0] for one in apart])
+    with torch.no_grad():
+        found = shared.logp_of_groups(network, some).numpy()
+    np.testing.assert_allclose(found, scoring.logp(network, sequences), rtol=0, atol=1e-4)
+
+
+def test_rows_by_hand() -> None:
+    batch = shared.SharedBatch.of(
+        [Group((1, 2), ((3, 4, 5), (6,), (7, 8))), Group((9,), ((), (10, 11)))], torch.device("cpu")
+    )
+    assert batch.ids_RL.tolist() == [[1, 2, 3, 4, 7], [9, 10, 9, 9, 9]]
+    assert batch.position_RL.tolist() == [[0, 1, 2, 3, 2], [0, 1, 0, 0, 0]]
+    assert batch.segment_RL.tolist() == [[0, 0, 1, 1, 3], [0, 2, -1, -1, -1]]
+    assert batch.predicted_at_N.tolist() == [1, 2, 3, 1, 1, 4, 5, 6]
+    assert batch.tokens_N.tolist() == [3, 4, 5, 6, 7, 8, 10, 11]
+    assert batch.completion_N.tolist() == [0, 0, 0, 1, 2, 2, 4, 4]
+    assert batch.num_completions == 5
+    assert batch.mask_R1LL[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1],
+    ]  # fmt: skip
