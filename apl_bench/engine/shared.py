@@ -40,13 +40,13 @@ class SharedBatch:
     """Right-padded rows; where each completion token is predicted (flat positions in R x L), which token it is, and
     which completion it belongs to, counted over all rows."""
 
+    num_completions: int
     ids_RL: Tensor
     position_RL: Tensor
     segment_RL: Tensor
     predicted_at_N: Tensor
     tokens_N: Tensor
     completion_N: Tensor
-    num_completions: int
 
     @classmethod
     def of(cls, groups: Sequence[Group], device: torch.device) -> SharedBatch:
@@ -54,7 +54,10 @@ class SharedBatch:
         length = max(group.length for group in groups)
         ids, positions = np.zeros((2, len(groups), length), dtype=np.int64)
         segments = np.full((len(groups), length), _PADDING, dtype=np.int64)
-        at, tokens, owners, num = [], [], [], 0
+        at: list[int] = []
+        tokens: list[int] = []
+        owners: list[int] = []
+        num = 0
         for row, group in enumerate(groups):
             start = end = len(group.prompt)
             ids[row], segments[row, :start] = group.prompt[0], 0  # any token will do for the padding
@@ -68,8 +71,7 @@ class SharedBatch:
                 owners += [num] * len(completion)
                 num += 1
         arrays = (ids, positions, segments, *(np.array(found, dtype=np.int64) for found in (at, tokens, owners)))
-        tensors = (torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
-        return cls(*tensors, num_completions=num)
+        return cls(num, *(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays))
 
     @property
     def mask_R1LL(self) -> Tensor:
