@@ -20,6 +20,7 @@ from apl_bench.types import LengthBounds
 
 LENGTH_STEP = 16  # large: padding costs the prefill only, and rows that share a batch share every later step
 TOKEN_BUDGET = {"cpu": 16384, "cuda": 131072}  # positions of keys and values held at a time
+BLOCK = 128  # tokens whose probabilities are added up together before one of them is looked for
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
 
 
@@ -81,13 +82,25 @@ def _sample_batch(network: Network, draws: Sequence[Draw], settings: Settings, l
 def inverse_cdf(scores_RV: Tensor, uniform_R: Tensor) -> Tensor:
     """The first token at which the cumulative softmax of the scores exceeds the uniform number, shape (R,).
 
-    A token of score -inf is never drawn, whatever the rounding.
+    Found in two steps, the block of BLOCK tokens and the token in it, so that only block sums are accumulated over the
+    vocabulary. A token of score -inf is never drawn, whatever the rounding.
     """
-    weights = torch.exp(scores_RV - scores_RV.amax(dim=1, keepdim=True))
-    cdf = weights.cumsum(dim=1, dtype=torch.float64)
-    total = cdf[:, -1:]
-    threshold = torch.minimum(uniform_R[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cdf, threshold, right=True)[:, 0]
+    weights = (scores_RV - scores_RV.amax(dim=1, keepdim=True)).exp_()
+    weights_RBT = torch.nn.functional.pad(weights, (0, -weights.shape[1] % BLOCK)).view(len(weights), -1, BLOCK)
+    cdf_RB = weights_RBT.sum(dim=2, dtype=torch.float64).cumsum(dim=1)
+    threshold_R = uniform_R * cdf_RB[:, -1]
+    block_R = _first_above(cdf_RB, threshold_R)
+    row_R = torch.arange(len(weights), device=weights.device)
+    before_R = torch.where(block_R > 0, cdf_RB[row_R, block_R - 1], 0.0)
+    within_RT = weights_RBT[row_R, block_R].cumsum(dim=1, dtype=torch.float64)
+    return block_R * BLOCK + _first_above(within_RT, threshold_R - before_R)
+
+
+def _first_above(cdf_RN: Tensor, threshold_R: Tensor) -> Tensor:
+    """Where each row first exceeds its threshold, or reaches its end value if rounding left that below."""
+    end = cdf_RN[:, -1]
+    below_end = torch.minimum(threshold_R, torch.nextafter(end, torch.zeros_like(end)))
+    return torch.searchsorted(cdf_RN, below_end[:, None], right=True)[:, 0]
 
 
 @dataclass(slots=True)
