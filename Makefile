@@ -36,7 +36,7 @@ $(VENV)/.for-run: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.for-test: $(VENV)/.for-run
-	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,dev]'
+	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,dev]'
 	touch $@
 
 $(VENV)/.for-test-slow: $(VENV)/.for-test

@@ -117,7 +117,7 @@ def prepare(spec: RunSpec) -> Materials:
     clock = Clock()
     task: Task = TASKS.create(spec.task.name, spec.task.params)
     with clock.stage("load"):
-        engine = TimedEngine(load_engine(spec.policy), clock)
+        engine = TimedEngine(load_engine(spec.policy, spec.lora), clock)
         tokenizer = engine.reference().tokenizer
         train, test = task.prompts("train", tokenizer), task.prompts("test", tokenizer)
     num_test = spec.evaluation.num_prompts

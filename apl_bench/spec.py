@@ -142,6 +142,23 @@ class TrainingSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class LoraSpec:
+    """Low-rank adapters in place of all weights: W + alpha / rank B A in the layers whose names end in a target.
+
+    A preset without this table trains all weights.
+    """
+
+    rank: int
+    alpha: int
+    targets: Sequence[str]
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 1, "lora.rank", self.rank, "at least 1")
+        require(self.alpha > 0, "lora.alpha", self.alpha, "a number above 0")
+        require(len(self.targets) > 0, "lora.targets", self.targets, "names of linear layers, such as ['q_proj']")
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationSpec:
     """How many held-out prompts each waypoint judges, and on how many of them KL and perplexity are measured."""
 
@@ -175,7 +192,9 @@ _SECTIONS: dict[str, type] = {
     "training": TrainingSpec,
     "evaluation": EvaluationSpec,
     "judging": JudgingSpec,
+    "lora": LoraSpec,
 }
+_OPTIONAL = ("lora",)  # tables that a preset may leave out; then they are no part of a run's identity either
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +213,7 @@ class RunSpec:
     evaluation: EvaluationSpec
     judging: JudgingSpec
     seed: int
+    lora: LoraSpec | None = None
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
@@ -205,18 +225,20 @@ class RunSpec:
         for name in tables:
             if name not in known:
                 raise nearest(name, "table in a preset", known)
-        for name in known - set(tables):
+        required = known - set(_OPTIONAL)
+        for name in required - set(tables):
             raise SpecError(
-                f"preset {preset!r} has no table [{name}]; a preset states all of: {', '.join(sorted(known))}"
+                f"preset {preset!r} has no table [{name}]; a preset states all of: {', '.join(sorted(required))}"
             )
         parts: dict[str, Any] = {name: PluginSpec.from_table(name, tables[name]) for name in _PLUGINS}
-        parts |= {name: _section(name, kind, tables[name]) for name, kind in _SECTIONS.items()}
+        parts |= {name: _section(name, kind, tables[name]) for name, kind in _SECTIONS.items() if name in tables}
         return cls(preset=preset, seed=seed, **parts)
 
     def to_tables(self) -> dict[str, Any]:
         """Plain nested values, as they are hashed and recorded."""
         plugins = {name: getattr(self, name).to_table() for name in _PLUGINS}
-        sections = {name: _plain(dataclasses.asdict(getattr(self, name))) for name in _SECTIONS}
+        stated = {name: getattr(self, name) for name in _SECTIONS if getattr(self, name) is not None}
+        sections = {name: _plain(dataclasses.asdict(section)) for name, section in stated.items()}
         return {"preset": self.preset, "seed": self.seed, **plugins, **sections}
 
     @property
@@ -253,6 +275,10 @@ def _typed(name: str, kind: str, value: Any) -> Any:
         require(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
     elif kind == "str":
         require(isinstance(value, str), name, value, "a text")
+    elif kind == "Sequence[str]":
+        is_list = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+        require(is_list, name, value, "a list of texts")
+        return tuple(value)
     elif kind == "Sequence[int]":
         is_list = isinstance(value, (list, tuple)) and all(type(item) is int for item in value)
         require(is_list, name, value, "a list of whole numbers, such as [0, 64, 128]")
@@ -269,8 +295,8 @@ def override(tables: Mapping[str, Mapping[str, Any]], assignment: str) -> dict[s
     table, dot, key = path.strip().partition(".")
     if not (separator and dot and key):
         raise SpecError(f"--set {assignment!r} is not of the form table.key=value, such as training.epochs=3")
-    if table not in tables:
-        raise nearest(table, "table to set", tables)
+    if table not in tables and table not in _OPTIONAL:
+        raise nearest(table, "table to set", [*tables, *_OPTIONAL])
     if table in _SECTIONS:
         known = [field.name for field in dataclasses.fields(_SECTIONS[table])]
         if key not in known:
@@ -279,6 +305,6 @@ def override(tables: Mapping[str, Mapping[str, Any]], assignment: str) -> dict[s
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    changed = {name: dict(values) for name, values in tables.items()}
+    changed = {table: {}, **{name: dict(values) for name, values in tables.items()}}
     changed[table][key] = value
     return changed

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("suites", nargs="*", default=SUITES, metavar="SUITE", help=f"of {', '.join(SUITES)}")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each contender that count")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--shape", choices=("lite", "smollm2"), default="lite", help="the model's size")
+    parser.add_argument("--shape", choices=shapes.SHAPES, default="lite", help="the model's size and the lengths")
     parser.add_argument("--plain-allocator", action="store_true", help="leave the C library's allocator as it is")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)
@@ -36,12 +36,15 @@ def main() -> None:
           f"allocator keeps freed memory: {kept}")  # fmt: skip
     if "overhead" in options.suites:  # first: its peak memory is the process's
         print(overhead.measure(), flush=True)
-    shape = {"lite": shapes.lite, "smollm2": shapes.smollm2}[options.shape]()
+    shape = shapes.SHAPES[options.shape]()
     if "sampling" in options.suites:
-        for name, longest in (("all up to 24 tokens", shapes.all_long), ("up to 16-24, by prompt", shapes.as_in_imdb)):
-            draws = shapes.draws(shape.num_completions, longest)
-            title = f"\nSampling {len(draws)} completions, {name} ({shape.name})"
-            print(report(title, interleave(sampling.contenders(shape, draws), options.repeats)), flush=True)
+        for num_each in (2, 8):
+            for own_maximum in (False, True):
+                draws = shapes.draws(shape, num_each, own_maximum)
+                title = (f"\nSampling {len(draws)} completions, {num_each} a prompt, each prompt's own maximum: "
+                         f"{own_maximum} ({shape.name})")  # fmt: skip
+                turns = interleave(sampling.contenders(shape, draws, num_each), options.repeats)
+                print(report(title, turns), flush=True)
     if "training" in options.suites:
         title = f"\nA DPO epoch of {shape.num_pairs} pairs, mini-batches of {shape.batch_size} ({shape.name})"
         print(report(title, interleave(training.contenders(shape), options.repeats)), flush=True)

@@ -12,32 +12,32 @@ from apl_bench.engine.network import Network
 from benchmarks import shapes
 
 TEMPERATURE = 0.7
-GENERATE_BATCH = 256
+GENERATE_BATCH = 256  # completions
 
 
-def contenders(shape: shapes.Shape, draws: list[sampling.Draw]) -> dict[str, Callable[[], None]]:
-    """Both sample for the same prompts; `generate` has one maximum for a whole batch, so it runs to the longest."""
+def contenders(shape: shapes.Shape, draws: list[sampling.Draw], num_each: int) -> dict[str, Callable[[], None]]:
+    """Both sample `num_each` completions for the same prompts; `generate` has one maximum, so it runs to the longest."""
     network, model = Network(shapes.build(shape), mixed=False), shapes.build(shape)
     settings = sampling.Settings(TEMPERATURE, (shapes.EOS,))
-    prompts = [list(draw.prompt) for draw in draws]
+    prompts = [list(draw.prompt) for draw in draws[::num_each]]
     return {
         "apl-bench": lambda: _discard(sampling.sample(network, draws, settings)),
-        "transformers generate": lambda: generate(model, prompts),
+        "transformers generate": lambda: generate(model, prompts, num_each, shape.lengths.completion),
     }
 
 
 @torch.inference_mode()
-def generate(model: Any, prompts: list[list[int]]) -> None:
+def generate(model: Any, prompts: list[list[int]], num_each: int, between: tuple[int, int]) -> None:
     """Sample for all prompts, in their order."""
-    for start in range(0, len(prompts), GENERATE_BATCH):
-        batch = prompts[start : start + GENERATE_BATCH]
+    num = max(1, GENERATE_BATCH // num_each)
+    for start in range(0, len(prompts), num):
+        batch = prompts[start : start + num]
         width = max(map(len, batch))
         ids = torch.tensor([[shapes.EOS] * (width - len(prompt)) + prompt for prompt in batch])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in batch])
-        low, high = shapes.COMPLETION_TOKENS
         model.generate(
-            ids, attention_mask=mask, do_sample=True, temperature=TEMPERATURE, top_k=0, min_new_tokens=low,
-            max_new_tokens=high, pad_token_id=shapes.EOS,
+            ids, attention_mask=mask, do_sample=True, temperature=TEMPERATURE, top_k=0, num_return_sequences=num_each,
+            min_new_tokens=between[0], max_new_tokens=between[1], pad_token_id=shapes.EOS,
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,31 @@ from apl_bench.types import LengthBounds
 
 EOS = 0
 VOCABULARY = 4096
-PROMPT_TOKENS = (8, 16)  # paper.md, table 1: both ends included
-COMPLETION_TOKENS = (16, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Shortest and longest prompt and completion, in tokens; both ends included."""
+
+    name: str
+    prompt: tuple[int, int]
+    completion: tuple[int, int]
+
+
+IMDB = Lengths("imdb", (8, 16), (16, 24))  # paper.md, table 1
+TLDR = Lengths("tldr", (160, 240), (32, 48))  # posts of some 600 characters, and summaries as people write them
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model by its config, and how many pairs and completions it is measured on."""
+    """A model by its config, the lengths, and how many pairs and prompts it is measured on."""
 
     name: str
     config: Any
+    lengths: Lengths
     num_pairs: int
     batch_size: int
-    num_completions: int
+    num_prompts: int
 
 
 def lite() -> Shape:
@@ -36,16 +48,31 @@ def lite() -> Shape:
         vocab_size=VOCABULARY, n_positions=64, n_embd=192, n_layer=6, n_head=6, activation_function="gelu_pytorch_tanh",
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=EOS,
     )  # fmt: skip
-    return Shape("GPT-2, 3.5M parameters", config, 128, 64, 512)
+    return Shape("GPT-2, 3.5M parameters, lengths of imdb", config, IMDB, 128, 64, 256)
 
 
-def smollm2() -> Shape:
+def smollm2_imdb() -> Shape:
     """The size of SmolLM2-135M, on the same lengths."""
-    config = LlamaConfig(
+    return Shape("Llama, 135M parameters, lengths of imdb", _smollm2(), IMDB, 64, 32, 16)
+
+
+def smollm2_tldr() -> Shape:
+    """The same model on posts and summaries."""
+    return Shape("Llama, 135M parameters, lengths of tldr", _smollm2(), TLDR, 16, 8, 6)
+
+
+def _smollm2() -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
         num_key_value_heads=3, tie_word_embeddings=True, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=EOS,
     )  # fmt: skip
-    return Shape("Llama, 135M parameters", config, 16, 8, 32)
+
+
+SHAPES: Mapping[str, Callable[[], Shape]] = {
+    "lite": lite,
+    "smollm2-imdb": smollm2_imdb,
+    "smollm2-tldr": smollm2_tldr,
+}
 
 
 def build(shape: Shape) -> PreTrainedModel:
@@ -57,35 +84,26 @@ def build(shape: Shape) -> PreTrainedModel:
     return model
 
 
-def tokens(rng: np.random.Generator, length: int) -> tuple[int, ...]:
-    """Random tokens, none of them EOS."""
-    return tuple(rng.integers(1, VOCABULARY, length).tolist())
+def tokens(rng: np.random.Generator, between: tuple[int, int]) -> tuple[int, ...]:
+    """Random tokens, none of them EOS, as many as one of these numbers."""
+    return tuple(rng.integers(1, VOCABULARY, int(rng.integers(between[0], between[1] + 1))).tolist())
 
 
-def draws(num: int, longest: Callable[[np.random.Generator], int]) -> list[Draw]:
-    """Two completions for each of num / 2 prompts; `longest` says how long a prompt's completions may get."""
+def draws(shape: Shape, num_each: int, own_maximum: bool) -> list[Draw]:
+    """`num_each` completions for each prompt; with a maximum of each prompt's own, as in the task `imdb`, or the same
+    for all."""
     rng, requests = np.random.default_rng(0), []
-    for row in range(num // 2):
-        prompt = tokens(rng, int(rng.integers(PROMPT_TOKENS[0], PROMPT_TOKENS[1] + 1)))
-        bounds = LengthBounds(COMPLETION_TOKENS[0], longest(rng))
-        requests += [Draw(prompt, bounds, (0, "benchmark", row, k)) for k in range(2)]
+    low, high = shape.lengths.completion
+    for row in range(shape.num_prompts):
+        prompt = tokens(rng, shape.lengths.prompt)
+        bounds = LengthBounds(low, int(rng.integers(low, high + 1)) if own_maximum else high)
+        requests += [Draw(prompt, bounds, (0, "benchmark", row, k)) for k in range(num_each)]
     return requests
 
 
-def all_long(_: np.random.Generator) -> int:
-    """Every completion may get as long as any."""
-    return COMPLETION_TOKENS[1]
-
-
-def as_in_imdb(rng: np.random.Generator) -> int:
-    """Each prompt has a maximum of its own, as in the task `imdb`."""
-    return int(rng.integers(COMPLETION_TOKENS[0], COMPLETION_TOKENS[1] + 1))
-
-
-def pairs(num: int) -> tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]]:
-    """Prompts, chosen and rejected completions of `num` pairs."""
-    rng = np.random.default_rng(1)
-    prompts = [tokens(rng, int(rng.integers(PROMPT_TOKENS[0], PROMPT_TOKENS[1] + 1))) for _ in range(num)]
-    low, high = COMPLETION_TOKENS
-    chosen, rejected = ([tokens(rng, int(rng.integers(low, high + 1))) for _ in range(num)] for _ in range(2))
+def pairs(shape: Shape) -> tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]]:
+    """Prompts, chosen and rejected completions."""
+    rng, num = np.random.default_rng(1), shape.num_pairs
+    prompts = [tokens(rng, shape.lengths.prompt) for _ in range(num)]
+    chosen, rejected = ([tokens(rng, shape.lengths.completion) for _ in range(num)] for _ in range(2))
     return prompts, chosen, rejected

@@ -31,7 +31,7 @@ RATE = 1e-6
 
 def contenders(shape: shapes.Shape) -> dict[str, Callable[[], None]]:
     """Each trains a fresh copy of the same model for one epoch on the same token ids; copying is part of all."""
-    prompts, chosen, rejected = shapes.pairs(shape.num_pairs)
+    prompts, chosen, rejected = shapes.pairs(shape)
     model = shapes.build(shape)
     trl = prepare_trl(shape, prompts, chosen, rejected)
     return {
@@ -51,7 +51,7 @@ def apl_bench(shape: shapes.Shape, prompts: Any, chosen: Any, rejected: Any) -> 
     training = TrainingSpec(RATE, BETA, shape.batch_size, 1, 0.9, 0.999, 1e-8, 1.0)
 
     def work() -> None:
-        dpo.train(network.copy(), pairs, training, ("benchmark",))
+        dpo.train(network.copy(("benchmark",)), pairs, training, ("benchmark",))
 
     return work
 

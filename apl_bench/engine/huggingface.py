@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model
 from apl_bench.engine.network import Network
 from apl_bench.engine.weights import checksum, load_weights, save_weights
 from apl_bench.protocols import Policy, Tokenizer
-from apl_bench.spec import PolicySpec, TrainingSpec
+from apl_bench.spec import LoraSpec, PolicySpec, TrainingSpec
 from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, SpecError, TrainingReport
 
 
@@ -108,7 +110,7 @@ class HuggingFaceEngine:
         if not preferences:
             return policy, TrainingReport((), 0, 0)
         pairs = self._token_pairs(preferences)
-        network = policy.network.copy()
+        network = policy.network.copy(stream)
         report = dpo.train(network, pairs, training, stream)
         return self._policy(network), report
 
@@ -118,7 +120,7 @@ class HuggingFaceEngine:
 
     def load(self, path: Path) -> HuggingFacePolicy:
         """The policy whose weights `save` wrote; SpecError where they are missing or another model's."""
-        network = self._reference.network.copy()
+        network = self._reference.network.copy(("loaded",))
         load_weights(network.parameters, path)
         return self._policy(network)
 
@@ -159,16 +161,28 @@ class HuggingFaceEngine:
         return policy
 
 
-def load_engine(policy: PolicySpec) -> HuggingFaceEngine:
+def load_engine(policy: PolicySpec, lora: LoraSpec | None = None) -> HuggingFaceEngine:
     """The engine for the spec's policy, on the CUDA device where there is one, else on the CPU.
 
-    Sets the process's number of CPU threads and allocator. Raises SpecError where the model is not to be had.
+    With `lora`, policies are adapters of theta_0. Sets the process's number of CPU threads and its allocator. Raises
+    SpecError where the model is not to be had.
     """
     torch.set_num_threads(policy.num_threads)
     keep_freed_memory()
     model, tokenizer = load_model(policy)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return HuggingFaceEngine(Network(model, policy.dtype == "bfloat16"), tokenizer, eos_ids(model, tokenizer))
+    return HuggingFaceEngine(_network(model, policy, lora), tokenizer, eos_ids(model, tokenizer))
+
+
+def _network(model: Any, policy: PolicySpec, lora: LoraSpec | None) -> Network:
+    mixed = policy.dtype == "bfloat16"
+    if lora is None:
+        return Network(model, mixed)
+    if find_spec("peft") is None:
+        raise SpecError("training with [lora] needs peft: pip install 'apl-bench[lora]'")
+    from apl_bench.engine.lora import Adapters, LoraNetwork
+
+    return LoraNetwork(model, mixed, Adapters(model, lora), None)
 
 
 def _device_name(device: torch.device) -> str:

@@ -13,7 +13,10 @@ from torch import Tensor
 from apl_bench.engine.attention import use_on_cpu
 from apl_bench.engine.head import Head, check_head
 from apl_bench.engine.shared import can_share
+from apl_bench.randomness import StreamName
 from apl_bench.types import SpecError
+
+SMALL_BYTES = 64 << 20  # of weights that two cores may each read for themselves
 
 
 class Network:
@@ -38,6 +41,12 @@ class Network:
         return len(self.head.weight_VD)
 
     @property
+    def num_workers(self) -> int:
+        """Batches that run side by side: on a CPU as many as torch has threads, where the weights are small."""
+        num_bytes = sum(weight.nbytes for weight in self.parameters.values())
+        return torch.get_num_threads() if self.device.type == "cpu" and num_bytes <= SMALL_BYTES else 1
+
+    @property
     def parameters(self) -> dict[str, Tensor]:
         """The weights by name, each once even where two modules share it."""
         return dict(self.model.named_parameters())
@@ -47,8 +56,9 @@ class Network:
         """Whether a prompt may stand once in a row, before all its completions (found out in fp32)."""
         return can_share(Network(self.model, mixed=False) if self.mixed else self)
 
-    def copy(self) -> Network:
-        """The same model with weights of its own."""
+    def copy(self, name: StreamName) -> Network:
+        """The same model with weights of its own; `name` is that of the randomness of weights that are new."""
+        del name
         twin = Network(copy.deepcopy(self.model), self.mixed)
         twin.__dict__["shares_prompts"] = self.shares_prompts
         return twin

@@ -66,7 +66,7 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
         return _sample_batch(network, [draws[place] for place in places], settings, lengths[places[0]])
 
     drawn: dict[int, Drawn] = {}
-    for places, results in zip(batches, map_batches(work, batches, network.device), strict=True):
+    for places, results in zip(batches, map_batches(work, batches, network.num_workers), strict=True):
         drawn.update(zip(places, results, strict=True))
     return [drawn[index] for index in range(len(draws))]
 

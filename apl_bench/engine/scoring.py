@@ -51,7 +51,7 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
         return _logp_of_rows(network, sequences.take(rows), *shapes[rows[0]])
 
     values = np.empty(len(sequences))
-    for rows, found in zip(batches, map_batches(work, batches, network.device), strict=True):
+    for rows, found in zip(batches, map_batches(work, batches, network.num_workers), strict=True):
         values[list(rows)] = found
     return values
 

@@ -7,12 +7,11 @@ import threading
 import pytest
 import torch
 
+from apl_bench.engine import network as network_module
 from apl_bench.engine import sampling, scoring
 from apl_bench.engine.parallel import map_batches
 from apl_bench.types import LengthBounds
 from tests.engine import tiny
-
-CPU = torch.device("cpu")
 
 
 def test_results_come_in_order_from_threads_that_compute_alone() -> None:
@@ -23,7 +22,7 @@ def test_results_come_in_order_from_threads_that_compute_alone() -> None:
         met.wait()
         return batch, torch.get_num_threads()
 
-    assert map_batches(work, [0, 1, 2, 3], CPU) == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    assert map_batches(work, [0, 1, 2, 3], 2) == [(0, 1), (1, 1), (2, 1), (3, 1)]
     assert torch.get_num_threads() == 2
 
 
@@ -34,12 +33,24 @@ def test_an_error_reaches_the_caller_and_the_setting_is_restored() -> None:
         raise KeyError(batch)
 
     with pytest.raises(KeyError):
-        map_batches(work, [1, 2], CPU)
+        map_batches(work, [1, 2], 2)
     assert torch.get_num_threads() == 2
 
 
+def test_a_model_that_fills_the_caches_runs_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
+    tiny_network = tiny.network()
+    assert tiny_network.num_workers == 2
+    monkeypatch.setattr(network_module, "SMALL_BYTES", 10_000)
+    assert tiny_network.num_workers == 1
+
+
+@pytest.mark.parametrize("small_bytes", [0, 1 << 30])
 @pytest.mark.parametrize("kind", tiny.KINDS)
-def test_samples_and_scores_do_not_depend_on_the_number_of_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_and_scores_do_not_depend_on_the_number_of_threads(
+    kind: str, small_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_module, "SMALL_BYTES", small_bytes)
     monkeypatch.setattr(sampling, "TOKEN_BUDGET", {"cpu": 300})
     monkeypatch.setattr(scoring, "TOKEN_BUDGET", {"cpu": 100})
     network, texts = tiny.network(kind), tiny.sequences(30, seed=4)

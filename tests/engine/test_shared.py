@@ -41,7 +41,7 @@ def logp_and_gradient(network: Network, some: Sequence[Group]) -> tuple[np.ndarr
 
 def alone(network: Network) -> Network:
     """The same network, which repeats the prompt for each completion."""
-    twin = network.copy()
+    twin = network.copy(("twin",))
     twin.__dict__["shares_prompts"] = False
     return twin
 

@@ -1,0 +1,125 @@
+"""Low-rank adapters (Hu et al. 2021, through peft): one model in memory, theta_0 with all adapters switched off.
+
+Each policy has an adapter of its own in the one model, and the one that is asked is switched on before it runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+
+from apl_bench.engine.network import Network
+from apl_bench.randomness import StreamName, stream
+from apl_bench.spec import LoraSpec
+from apl_bench.types import SpecError
+
+
+class Adapters:
+    """The adapters in a model, by name, of which at most one is switched on. Threads may ask for the same one."""
+
+    def __init__(self, model: Any, lora: LoraSpec) -> None:
+        model.requires_grad_(False)
+        self._model = model
+        self._config = LoraConfig(
+            r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), lora_dropout=0.0, bias="none"
+        )
+        self._lock = threading.Lock()
+        self._num_made = 0
+        self._active: str | None = None
+
+    def make(self, name: StreamName) -> str:
+        """A new adapter that changes nothing yet: B is zero, A is drawn from the stream called `name`."""
+        self._num_made += 1
+        adapter = f"policy{self._num_made}"
+        seed = int(stream(*name, "lora").integers(2**63))
+        with torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(seed)
+            try:
+                inject_adapter_in_model(self._config, self._model, adapter_name=adapter)
+            except ValueError as error:
+                targets = sorted(self._config.target_modules or ())
+                kind = type(self._model).__name__
+                raise SpecError(f"lora.targets is {targets!r}, and {kind} has no such layers ({error}); expected names "
+                                "of its linear layers, such as q_proj") from error  # fmt: skip
+        self._switch(adapter)
+        return adapter
+
+    def use(self, adapter: str | None) -> None:
+        """Switch this adapter on, all others off; None: all off, which is theta_0."""
+        with self._lock:
+            if adapter != self._active:
+                self._switch(adapter)
+
+    def drop(self, adapter: str) -> None:
+        """Let go of an adapter's weights."""
+        self.use(None)
+        with _quiet():
+            for layer in self._layers():
+                layer.delete_adapter(adapter)
+
+    def weights(self, adapter: str) -> dict[str, Tensor]:
+        """Its weights, by names that do not depend on how many adapters there were before."""
+        part = f".{adapter}."
+        return {name.replace(part, "."): weight for name, weight in self._model.named_parameters() if part in name}
+
+    def _switch(self, adapter: str | None) -> None:
+        for layer in self._layers():
+            layer.enable_adapters(adapter is not None)
+            if adapter is not None:
+                layer.set_adapter(adapter)
+        self._active = adapter
+
+    def _layers(self) -> list[BaseTunerLayer]:
+        return [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """peft warns of several adapters in one model, which is what is wanted here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="peft")
+        yield
+
+
+class LoraNetwork(Network):
+    """theta_0 where `adapter` is None, else theta_0 with that adapter, whose weights are all that is trained."""
+
+    def __init__(self, model: Any, mixed: bool, adapters: Adapters, adapter: str | None) -> None:
+        super().__init__(model, mixed)
+        self._adapters = adapters
+        self._adapter = adapter
+        if adapter is not None:
+            weakref.finalize(self, adapters.drop, adapter)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The adapter's weights; of theta_0 the model's own, by the names that they had without adapters."""
+        if self._adapter is not None:
+            return self._adapters.weights(self._adapter)
+        own = {name: weight for name, weight in super().parameters.items() if ".lora_" not in name}
+        return {name.replace(".base_layer.", "."): weight for name, weight in own.items()}
+
+    def copy(self, name: StreamName) -> LoraNetwork:
+        """A network that computes the same, with an adapter of its own."""
+        adapter = self._adapters.make(name)
+        twin = LoraNetwork(self.model, self.mixed, self._adapters, adapter)
+        twin.__dict__["shares_prompts"] = self.shares_prompts
+        if self._adapter is not None:
+            with torch.no_grad():
+                for weight, own in zip(twin.parameters.values(), self.parameters.values(), strict=True):
+                    weight.copy_(own)
+        return twin
+
+    def hidden(self, ids: Tensor, **inputs: Any) -> Tensor:
+        """See Network.hidden."""
+        self._adapters.use(self._adapter)
+        return super().hidden(ids, **inputs)
