@@ -16,7 +16,7 @@ GENERATE_BATCH = 256  # completions
 
 
 def contenders(shape: shapes.Shape, draws: list[sampling.Draw], num_each: int) -> dict[str, Callable[[], None]]:
-    """Both sample `num_each` completions for the same prompts; `generate` has one maximum, so it runs to the longest."""
+    """Both sample as many completions for the same prompts; `generate` has one maximum, so it runs to the longest."""
     network, model = Network(shapes.build(shape), mixed=False), shapes.build(shape)
     settings = sampling.Settings(TEMPERATURE, (shapes.EOS,))
     prompts = [list(draw.prompt) for draw in draws[::num_each]]
