@@ -58,7 +58,7 @@ def smollm2_imdb() -> Shape:
 
 def smollm2_tldr() -> Shape:
     """The same model on posts and summaries."""
-    return Shape("Llama, 135M parameters, lengths of tldr", _smollm2(), TLDR, 16, 8, 6)
+    return Shape("Llama, 135M parameters, lengths of tldr", _smollm2(), TLDR, 16, 8, 8)
 
 
 def _smollm2() -> LlamaConfig:

@@ -40,11 +40,15 @@ class Network:
         """Number of tokens that the head knows."""
         return len(self.head.weight_VD)
 
+    @cached_property
+    def is_small(self) -> bool:
+        """Whether reading the weights costs little beside a batch: then small batches are as good as a large one."""
+        return sum(weight.nbytes for weight in self.model.parameters()) <= SMALL_BYTES
+
     @property
     def num_workers(self) -> int:
         """Batches that run side by side: on a CPU as many as torch has threads, where the weights are small."""
-        num_bytes = sum(weight.nbytes for weight in self.parameters.values())
-        return torch.get_num_threads() if self.device.type == "cpu" and num_bytes <= SMALL_BYTES else 1
+        return torch.get_num_threads() if self.device.type == "cpu" and self.is_small else 1
 
     @property
     def parameters(self) -> dict[str, Tensor]:

@@ -18,7 +18,9 @@ from apl_bench.engine.prefill import Prefilled, feed, prefill
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
-LENGTH_STEP = 16  # large: padding costs the prefill only, and rows that share a batch share every later step
+# Prompts are padded to multiples of these, for a small model and for a large one: padding costs the prefill only, and
+# rows that share a batch share every later step, each of which reads all weights.
+LENGTH_STEPS = (16, 128)
 TOKEN_BUDGET = {"cpu": 16384, "cuda": 131072}  # positions of keys and values held at a time
 BLOCK = 128  # tokens whose probabilities are added up together before one of them is looked for
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
@@ -55,7 +57,8 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
 
     On a CPU a completion does not depend on the other draws, their order, or the number of threads.
     """
-    lengths = [padded_length(len(draw.prompt), network.max_length, LENGTH_STEP) for draw in draws]
+    step = LENGTH_STEPS[0 if network.is_small else 1]
+    lengths = [padded_length(len(draw.prompt), network.max_length, step) for draw in draws]
     batches: list[Sequence[int]] = []
     for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)

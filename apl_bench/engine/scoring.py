@@ -17,7 +17,9 @@ from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
 from apl_bench.engine.prefill import feed, prefill
 
-LENGTH_STEP = 4  # small: every padded token costs a pass
+# Prompts and completions are padded to multiples of these, for a small model and for a large one: every padded token
+# costs a pass, and every batch of other lengths costs reading all weights.
+LENGTH_STEPS = ((4, 4), (32, 16))
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}  # positions of keys and values held at a time
 
 
@@ -59,8 +61,9 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
 def _shape(network: Network, prompt: tuple[int, ...], completion: tuple[int, ...]) -> tuple[int, int]:
     """L and C of a sequence: functions of its own lengths alone."""
     num_fed = max(0, len(completion) - 1)
-    num = padded_length(len(prompt), network.max_length, LENGTH_STEP)
-    return num, padded_length(num_fed, network.max_length, LENGTH_STEP) if num_fed else 0
+    prompt_step, completion_step = LENGTH_STEPS[0 if network.is_small else 1]
+    num = padded_length(len(prompt), network.max_length, prompt_step)
+    return num, padded_length(num_fed, network.max_length, completion_step) if num_fed else 0
 
 
 @torch.inference_mode()

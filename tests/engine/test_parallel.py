@@ -39,10 +39,9 @@ def test_an_error_reaches_the_caller_and_the_setting_is_restored() -> None:
 
 def test_a_model_that_fills_the_caches_runs_one_batch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(2)
-    tiny_network = tiny.network()
-    assert tiny_network.num_workers == 2
+    assert tiny.network().num_workers == 2
     monkeypatch.setattr(network_module, "SMALL_BYTES", 10_000)
-    assert tiny_network.num_workers == 1
+    assert tiny.network().num_workers == 1
 
 
 @pytest.mark.parametrize("small_bytes", [0, 1 << 30])
