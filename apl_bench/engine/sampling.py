@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
+from apl_bench.engine.batching import coarsely_padded_length, fill_up, group_by, min_rows, padded_length, split_evenly
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
 from apl_bench.engine.prefill import Prefilled, feed, prefill
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
-# Prompts are padded to multiples of these, for a small model and for a large one: padding costs the prefill only, and
-# rows that share a batch share every later step, each of which reads all weights.
-LENGTH_STEPS = (16, 128)
+# Padding of prompts costs the prefill only, and rows that share a batch share every later step. The second is for large
+# models, of which each of these steps reads all weights.
+LENGTH_STEP, LARGE_LENGTH_STEP = 16, 128
 TOKEN_BUDGET = {"cpu": 16384, "cuda": 131072}  # positions of keys and values held at a time
 BLOCK = 128  # tokens whose probabilities are added up together before one of them is looked for
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
@@ -57,8 +57,7 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
 
     On a CPU a completion does not depend on the other draws, their order, or the number of threads.
     """
-    step = LENGTH_STEPS[0 if network.is_small else 1]
-    lengths = [padded_length(len(draw.prompt), network.max_length, step) for draw in draws]
+    lengths = [_padded(network, len(draw.prompt)) for draw in draws]
     batches: list[Sequence[int]] = []
     for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
@@ -72,6 +71,13 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
     for places, results in zip(batches, map_batches(work, batches, network.num_workers), strict=True):
         drawn.update(zip(places, results, strict=True))
     return [drawn[index] for index in range(len(draws))]
+
+
+def _padded(network: Network, length: int) -> int:
+    """What a prompt of this length is padded to, in whatever batch it is."""
+    if network.is_small:
+        return padded_length(length, network.max_length, LENGTH_STEP)
+    return coarsely_padded_length(length, network.max_length, LARGE_LENGTH_STEP)
 
 
 @torch.inference_mode()
