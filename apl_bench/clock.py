@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from apl_bench.protocols import Engine, Policy, Tokenizer
+from apl_bench.protocols import AfterEpoch, Engine, Policy, Tokenizer
 from apl_bench.spec import TrainingSpec
 from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, TrainingReport
 
@@ -80,11 +80,17 @@ class TimedEngine:
         return self._reference
 
     def finetune(
-        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+        self,
+        start: Policy,
+        preferences: Sequence[Preference],
+        training: TrainingSpec,
+        stream: tuple[int | str, ...],
+        after_epoch: AfterEpoch | None = None,
     ) -> tuple[Policy, TrainingReport]:
         """See Engine.finetune."""
         with self._clock.stage("train"):
-            policy, report = self._engine.finetune(self._unwrap(start), preferences, training, stream)
+            tell = None if after_epoch is None else self._timed(after_epoch)
+            policy, report = self._engine.finetune(self._unwrap(start), preferences, training, stream, tell)
         return TimedPolicy(policy, self._clock), report
 
     def save(self, policy: Policy, path: Path) -> None:
@@ -100,6 +106,9 @@ class TimedEngine:
     def identity(self) -> Mapping[str, JSON]:
         """See Engine.identity."""
         return self._engine.identity()
+
+    def _timed(self, after_epoch: AfterEpoch) -> AfterEpoch:
+        return lambda epoch, policy, loss: after_epoch(epoch, TimedPolicy(policy, self._clock), loss)
 
     @staticmethod
     def _unwrap(policy: Policy) -> Policy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
@@ -208,6 +208,9 @@ class Policy(Protocol):
         """log p(completion | prompt) at temperature 1, shape (n,), nats."""
 
 
+AfterEpoch = Callable[[int, Policy, float], None]
+
+
 class Engine(Protocol):
     """Owns weights and device. Policies it returns stay valid until the next `finetune` that starts from them."""
 
@@ -215,9 +218,18 @@ class Engine(Protocol):
         """theta_0; it computes the log-probability of a completion once in a run."""
 
     def finetune(
-        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+        self,
+        start: Policy,
+        preferences: Sequence[Preference],
+        training: TrainingSpec,
+        stream: tuple[int | str, ...],
+        after_epoch: AfterEpoch | None = None,
     ) -> tuple[Policy, TrainingReport]:
-        """DPO (equation 4) from `start` on `preferences`; mini-batch order is drawn from the named stream."""
+        """DPO (equation 4) from `start` on `preferences`; mini-batch order is drawn from the named stream.
+
+        `after_epoch` is called with the epoch (from 1), the policy as it stands, and the epoch's mean loss. An epoch
+        does not depend on how many there will be, so that this policy is what training of so many epochs would return.
+        """
 
     def save(self, policy: Policy, path: Path) -> None:
         """Write the policy's weights (safetensors), atomically."""

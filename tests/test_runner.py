@@ -18,7 +18,7 @@ from apl_bench.journal import Journal
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.pool import CandidatePool
 from apl_bench.presets import Changes, resolve
-from apl_bench.protocols import Engine, Policy, Strategy
+from apl_bench.protocols import AfterEpoch, Engine, Policy, Strategy
 from apl_bench.records import Run, RunWriter, run_path
 from apl_bench.replay import replay
 from apl_bench.runner import run
@@ -180,10 +180,15 @@ class Watched:
         return getattr(self._engine, name)
 
     def finetune(
-        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+        self,
+        start: Policy,
+        preferences: Sequence[Preference],
+        training: TrainingSpec,
+        stream: tuple[int | str, ...],
+        after_epoch: AfterEpoch | None = None,
     ) -> Any:
         self.calls.append((start is self._engine.reference(), len(preferences), training, stream))
-        return self._engine.finetune(start, preferences, training, stream)
+        return self._engine.finetune(start, preferences, training, stream, after_epoch)
 
 
 def test_every_strategy_is_trained_in_the_same_way(materials: Materials, tmp_path: Path) -> None:

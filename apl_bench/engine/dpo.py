@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +51,18 @@ class TokenPairs:
         return [shared.Group(prompt, (chosen, rejected)) for prompt, chosen, rejected in triples]
 
 
-def train(network: Network, pairs: TokenPairs, training: TrainingSpec, name: StreamName) -> TrainingReport:
+def train(
+    network: Network,
+    pairs: TokenPairs,
+    training: TrainingSpec,
+    name: StreamName,
+    after_epoch: Callable[[int, float], None] | None = None,
+) -> TrainingReport:
     """Minimise the DPO loss over `pairs` by Adam, changing the network's weights.
 
     Each epoch's order is drawn from the stream (*name, "epoch", epoch); the last mini-batch may be smaller.
-    Raises FloatingPointError where a gradient is not finite.
+    `after_epoch` is told each epoch's number, from 1, and its mean loss. Raises FloatingPointError where a gradient is
+    not finite.
     """
     optimizer = new_optimizer(network, training)
     epoch_losses, num_updates = [], 0
@@ -67,6 +74,8 @@ def train(network: Network, pairs: TokenPairs, training: TrainingSpec, name: Str
             total += update(network, batch, training, optimizer) * len(batch)
             num_updates += 1
         epoch_losses.append(total / len(pairs))
+        if after_epoch is not None:
+            after_epoch(epoch + 1, epoch_losses[-1])
     optimizer.zero_grad()
     return TrainingReport(tuple(epoch_losses), num_updates, pairs.num_tokens * training.epochs)
 

@@ -16,7 +16,7 @@ from apl_bench.engine.memory import keep_freed_memory
 from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model
 from apl_bench.engine.network import Network
 from apl_bench.engine.weights import checksum, load_weights, save_weights
-from apl_bench.protocols import Policy, Tokenizer
+from apl_bench.protocols import AfterEpoch, Policy, Tokenizer
 from apl_bench.spec import LoraSpec, PolicySpec, TrainingSpec
 from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, SpecError, TrainingReport
 
@@ -100,19 +100,25 @@ class HuggingFaceEngine:
         return self._reference
 
     def finetune(
-        self, start: Policy, preferences: Sequence[Preference], training: TrainingSpec, stream: tuple[int | str, ...]
+        self,
+        start: Policy,
+        preferences: Sequence[Preference],
+        training: TrainingSpec,
+        stream: tuple[int | str, ...],
+        after_epoch: AfterEpoch | None = None,
     ) -> tuple[HuggingFacePolicy, TrainingReport]:
         """A new policy: DPO (equation 4) from `start`, which stays as it is, on `preferences`.
 
-        Without preferences it is `start` itself. Raises FloatingPointError where training diverges.
+        Without preferences it is `start` itself. `after_epoch` is told the epoch, the policy as it stands, and the
+        epoch's mean loss. Raises FloatingPointError where training diverges.
         """
         policy = self._own(start)
         if not preferences:
             return policy, TrainingReport((), 0, 0)
         pairs = self._token_pairs(preferences)
-        network = policy.network.copy(stream)
-        report = dpo.train(network, pairs, training, stream)
-        return self._policy(network), report
+        tuned = self._policy(policy.network.copy(stream))
+        tell = None if after_epoch is None else lambda epoch, loss: after_epoch(epoch, tuned, loss)
+        return tuned, dpo.train(tuned.network, pairs, training, stream, tell)
 
     def save(self, policy: Policy, path: Path) -> None:
         """Write the policy's weights (safetensors), atomically."""

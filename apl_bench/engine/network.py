@@ -43,7 +43,8 @@ class Network:
     @cached_property
     def is_small(self) -> bool:
         """Whether reading the weights costs little beside a batch: then small batches are as good as a large one."""
-        return sum(weight.nbytes for weight in self.model.parameters()) <= SMALL_BYTES
+        num_bytes: int = sum(weight.nbytes for weight in self.model.parameters())
+        return num_bytes <= SMALL_BYTES
 
     @property
     def num_workers(self) -> int:

@@ -220,3 +220,20 @@ def test_bfloat16_keeps_its_weights_in_float32() -> None:
     for name, weight in policy.network.parameters.items():
         assert weight.dtype == torch.float32
         assert not torch.equal(weight, engine.reference().network.parameters[name])
+
+
+def test_after_each_epoch_the_policy_is_what_so_many_epochs_make() -> None:
+    """And looking at it, by sampling and scoring, changes nothing of what follows."""
+    engine = tiny.engine()
+    seen: list[tuple[int, float, list[float]]] = []
+
+    def look(epoch: int, policy: Policy, loss: float) -> None:
+        policy.sample([request("the film", LengthBounds(2, 6))], 0.7)
+        seen.append((epoch, loss, features(policy, PREFERENCES).tolist()))
+
+    _, report = engine.finetune(engine.reference(), PREFERENCES, tiny.training(epochs=3), NAME, look)
+    assert [epoch for epoch, _, _ in seen] == [1, 2, 3]
+    assert [loss for _, loss, _ in seen] == list(report.epoch_losses)
+    for epoch, _, values in seen:
+        policy, _ = engine.finetune(engine.reference(), PREFERENCES, tiny.training(epochs=epoch), NAME)
+        assert features(policy, PREFERENCES).tolist() == values
