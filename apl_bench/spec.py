@@ -66,13 +66,14 @@ class PluginSpec:
 @dataclass(frozen=True, slots=True)
 class PolicySpec:
     """theta_0: `shipped:NAME`, `wheel:NAME`, a folder, a GGUF file, or a hub id with its revision; CPU threads, since
-    they change digits.
+    they change digits. `adapter`: `shipped:NAME` or a folder as peft writes it, merged into the model's weights.
     """
 
     model: str
     revision: str | None
     dtype: str
     num_threads: int
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         require(self.dtype in ("float32", "bfloat16"), "policy.dtype", self.dtype, "float32 or bfloat16")
@@ -195,6 +196,7 @@ _SECTIONS: dict[str, type] = {
     "lora": LoraSpec,
 }
 _OPTIONAL = ("lora",)  # tables that a preset may leave out; then they are no part of a run's identity either
+_MAY_BE_LEFT_OUT = ("revision", "adapter")  # settings, likewise; `revision` is part of the identity all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,8 @@ class RunSpec:
         plugins = {name: getattr(self, name).to_table() for name in _PLUGINS}
         stated = {name: getattr(self, name) for name in _SECTIONS if getattr(self, name) is not None}
         sections = {name: _plain(dataclasses.asdict(section)) for name, section in stated.items()}
+        if self.policy.adapter is None:
+            del sections["policy"]["adapter"]
         return {"preset": self.preset, "seed": self.seed, **plugins, **sections}
 
     @property
@@ -259,7 +263,7 @@ def _section(name: str, kind: type, table: Mapping[str, Any]) -> Any:
     for key in table:
         if key not in fields:
             raise nearest(key, f"setting in [{name}]", fields)
-    missing = [key for key in fields if key not in table and key != "revision"]
+    missing = [key for key in fields if key not in table and key not in _MAY_BE_LEFT_OUT]
     if missing:
         raise SpecError(f"[{name}] lacks {', '.join(missing)}; every setting that changes a result is stated")
     return kind(**{key: _typed(f"{name}.{key}", str(field.type), table.get(key)) for key, field in fields.items()})

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from apl_bench.engine import shared
+from apl_bench.engine.device import is_out_of_memory, to_device, too_large
 from apl_bench.engine.network import Network
 from apl_bench.objective import implicit_reward
 from apl_bench.randomness import StreamName, stream
 from apl_bench.spec import TrainingSpec
 from apl_bench.types import TrainingReport
-
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}  # padded tokens whose activations are held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +92,7 @@ def new_optimizer(network: Network, training: TrainingSpec) -> torch.optim.Optim
 
 def update(network: Network, pairs: TokenPairs, training: TrainingSpec, optimizer: torch.optim.Optimizer) -> float:
     """One update on one mini-batch, its gradient clipped in norm; the mini-batch's loss before it."""
-    optimizer.zero_grad()
-    loss = accumulate_gradient(network, pairs, training.beta)
+    loss = compute_gradient(network, pairs, training.beta)
     weights = optimizer.param_groups[0]["params"]
     norm = torch.nn.utils.clip_grad_norm_(weights, training.max_grad_norm)
     if not torch.isfinite(norm):
@@ -103,10 +101,29 @@ def update(network: Network, pairs: TokenPairs, training: TrainingSpec, optimize
     return loss
 
 
-def accumulate_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
-    """Add the gradient of the mean DPO loss over `pairs` to the weights' gradients, in micro-batches; the loss."""
+def compute_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
+    """Make the weights' gradients those of the mean DPO loss over `pairs`, summed up in micro-batches; the loss.
+
+    Where memory runs out it begins anew with smaller ones, since a pass that broke off may have left half of its part.
+    """
+    while True:
+        budget = network.budgets.training
+        seen, runs = budget.num_tokens, list(micro_batches(pairs, network))
+        try:
+            return _sum_up(network, pairs, beta, runs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if all(len(run) == 1 for run in runs):
+                raise too_large(budget) from error
+        budget.halve(seen)
+
+
+def _sum_up(network: Network, pairs: TokenPairs, beta: float, runs: Sequence[Sequence[int]]) -> float:
+    for weight in network.parameters.values():
+        weight.grad = None
     total = torch.zeros((), dtype=torch.float64, device=network.device)
-    for rows in micro_batches(pairs, network):
+    for rows in runs:
         part = pairs.take(rows)
         loss = pair_losses(network, part, beta).sum() / len(pairs)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -118,7 +135,7 @@ def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tenso
     """-log sigmoid(r_w - r_l) of each pair, equation 4, shape (n,); one forward pass for both completions."""
     policy = shared.logp_of_groups(network, pairs.groups)
     reference = np.stack([pairs.reference_chosen, pairs.reference_rejected], axis=1).ravel()
-    reward = implicit_reward(policy, torch.from_numpy(reference).to(network.device), beta)
+    reward = implicit_reward(policy, to_device(reference, network.device), beta)
     chosen, rejected = reward.view(-1, 2).unbind(1)
     return torch.nn.functional.softplus(rejected - chosen)
 
@@ -128,7 +145,7 @@ def micro_batches(pairs: TokenPairs, network: Network) -> Iterator[list[int]]:
     costs = [shared.num_padded(network, group) for group in pairs.groups]
     run: list[int] = []
     for row in sorted(range(len(pairs)), key=lambda row: costs[row]):
-        if run and (len(run) + 1) * costs[row] > TOKEN_BUDGET[network.device.type]:
+        if run and (len(run) + 1) * costs[row] > network.budgets.training.num_tokens:
             yield run
             run = []
         run.append(row)

@@ -1,6 +1,7 @@
 """Low-rank adapters (Hu et al. 2021, through peft): one model in memory, theta_0 with all adapters switched off.
 
 Each policy has an adapter of its own in the one model, and the one that is asked is switched on before it runs.
+Adapters that are part of theta_0 itself are merged into its weights when it is loaded.
 """
 
 from __future__ import annotations
@@ -10,17 +11,44 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, PeftModel, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from torch import Tensor
 
 from apl_bench.engine.network import Network
 from apl_bench.randomness import StreamName, stream
-from apl_bench.spec import LoraSpec
+from apl_bench.spec import LoraSpec, nearest
 from apl_bench.types import SpecError
+
+SHIPPED = "shipped:"
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def merged(model: Any, adapter: str) -> Any:
+    """The model with an adapter, `shipped:NAME` or a folder as peft writes it, added to its weights.
+
+    Raises SpecError where there is none, or where it is another model's.
+    """
+    with as_file(files("apl_bench.tasks") / "adapters") as shipped:
+        folder = shipped / adapter.removeprefix(SHIPPED) if adapter.startswith(SHIPPED) else Path(adapter).expanduser()
+        if folder.parent == shipped and not folder.is_dir():
+            raise nearest(folder.name, "shipped adapter", (entry.name for entry in shipped.iterdir() if entry.is_dir()))
+        if not all((folder / name).is_file() for name in FILES):
+            raise SpecError(f"policy.adapter is {adapter!r}, where there is no adapter; expected {SHIPPED}NAME, or a "
+                            f"folder with {' and '.join(FILES)}, as peft's save_pretrained writes them")  # fmt: skip
+        try:
+            whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise SpecError(f"policy.adapter {adapter!r} does not fit policy.model: {reason}. Expected an adapter that "
+                            "was trained on this model") from error  # fmt: skip
+    return whole.requires_grad_(True)  # peft froze it
 
 
 class Adapters:
@@ -111,8 +139,7 @@ class LoraNetwork(Network):
     def copy(self, name: StreamName) -> LoraNetwork:
         """A network that computes the same, with an adapter of its own."""
         adapter = self._adapters.make(name)
-        twin = LoraNetwork(self.model, self.mixed, self._adapters, adapter)
-        twin.__dict__["shares_prompts"] = self.shares_prompts
+        twin = self.hand_on(LoraNetwork(self.model, self.mixed, self._adapters, adapter))
         if self._adapter is not None:
             with torch.no_grad():
                 for weight, own in zip(twin.parameters.values(), self.parameters.values(), strict=True):

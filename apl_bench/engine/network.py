@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from apl_bench.engine.attention import use_on_cpu
+from apl_bench.engine.device import Budgets
 from apl_bench.engine.head import Head, check_head
 from apl_bench.engine.shared import can_share
 from apl_bench.randomness import StreamName
 from apl_bench.types import SpecError
+
+Twin = TypeVar("Twin", bound="Network")
 
 SMALL_BYTES = 64 << 20  # of weights that two cores may each read for themselves
 
@@ -32,6 +35,7 @@ class Network:
         self.mixed = mixed
         self.head = Head.of(model)
         self.device: torch.device = self.head.weight_VD.device
+        self.budgets = Budgets.of(self.device)
         self.max_length = int(model.config.get_text_config().max_position_embeddings)
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
 
@@ -64,8 +68,12 @@ class Network:
     def copy(self, name: StreamName) -> Network:
         """The same model with weights of its own; `name` is that of the randomness of weights that are new."""
         del name
-        twin = Network(copy.deepcopy(self.model), self.mixed)
+        return self.hand_on(Network(copy.deepcopy(self.model), self.mixed))
+
+    def hand_on(self, twin: Twin) -> Twin:
+        """The twin, with what was found out about this model."""
         twin.__dict__["shares_prompts"] = self.shares_prompts
+        twin.budgets = self.budgets
         return twin
 
     def hidden(self, ids: Tensor, **inputs: Any) -> Tensor:

@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache
 
 from apl_bench.engine.batching import fill_up, min_rows
 from apl_bench.engine.cache import spread
+from apl_bench.engine.device import to_device
 from apl_bench.engine.network import Network
 
 
@@ -48,7 +49,7 @@ def prefill(network: Network, prompts: Sequence[tuple[int, ...]], length: int, n
     ids = np.array([(0,) * (length - len(prompt)) + prompt for prompt in different])
     cache = DynamicCache(config=network.model.config)
     hidden = network.hidden(
-        torch.from_numpy(ids).to(network.device),
+        to_device(ids, network.device),
         attention_mask=mask,
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         past_key_values=cache,

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from apl_bench.engine.batching import coarsely_padded_length, fill_up, group_by, min_rows, padded_length, split_evenly
+from apl_bench.engine.device import in_memory, to_device
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
 from apl_bench.engine.prefill import Prefilled, feed, prefill
@@ -21,9 +23,9 @@ from apl_bench.types import LengthBounds
 # Padding of prompts costs the prefill only, and rows that share a batch share every later step. The second is for large
 # models, of which each of these steps reads all weights.
 LENGTH_STEP, LARGE_LENGTH_STEP = 16, 128
-TOKEN_BUDGET = {"cpu": 16384, "cuda": 131072}  # positions of keys and values held at a time
 BLOCK = 128  # tokens whose probabilities are added up together before one of them is looked for
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
+DROP_EVERY = {"cpu": 1, "cuda": 8}  # tokens; to see who is done, a GPU would have to be waited for at each
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,14 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
     for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
         capacity = lengths[group[0]] + draws[longest_first[0]].bounds.max_new_tokens
-        batches += split_evenly(longest_first, TOKEN_BUDGET[network.device.type] // capacity)
+        batches += split_evenly(longest_first, network.budgets.sampling.num_tokens // capacity)
 
     def work(places: Sequence[int]) -> list[Drawn]:
         return _sample_batch(network, [draws[place] for place in places], settings, lengths[places[0]])
 
     drawn: dict[int, Drawn] = {}
-    for places, results in zip(batches, map_batches(work, batches, network.num_workers), strict=True):
+    careful = in_memory(network.budgets.sampling, work)
+    for places, results in zip(batches, map_batches(careful, batches, network.num_workers), strict=True):
         drawn.update(zip(places, results, strict=True))
     return [drawn[index] for index in range(len(draws))]
 
@@ -131,9 +134,9 @@ class _Loop:
     def __init__(self, network: Network, draws: Sequence[Draw], settings: Settings) -> None:
         self._network, self._draws, self._settings = network, draws, settings
         self._num_steps = draws[0].bounds.max_new_tokens
-        uniform = torch.from_numpy(uniforms([draw.stream for draw in draws], self._num_steps))
-        bounds = [(draw.bounds.min_new_tokens, draw.bounds.max_new_tokens) for draw in draws]
-        self._uniform, self._bounds = uniform.to(network.device), torch.tensor(bounds, device=network.device)
+        bounds = np.array([(draw.bounds.min_new_tokens, draw.bounds.max_new_tokens) for draw in draws])
+        self._uniform = to_device(uniforms([draw.stream for draw in draws], self._num_steps), network.device)
+        self._bounds = to_device(bounds, network.device)
         self._eos = torch.tensor(settings.eos_ids, dtype=torch.int64, device=network.device)
         self._tokens = torch.zeros((len(draws), self._num_steps), dtype=torch.int64, device=network.device)
         self._logps = torch.zeros((len(draws), self._num_steps), dtype=torch.float64, device=network.device)
@@ -146,7 +149,9 @@ class _Loop:
         rows = _Rows(torch.arange(len(prompts), device=self._network.device), state)
         for step in range(self._num_steps):
             self._draw(rows, step)
-            if step + 1 == self._num_steps or not self._drop(rows):
+            if step + 1 == self._num_steps:
+                break
+            if step % DROP_EVERY[self._network.device.type] == 0 and not self._drop(rows):
                 break
             self._advance(rows, step)
         return self._results()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
+from apl_bench.engine.device import in_memory, to_device
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
 from apl_bench.engine.prefill import feed, prefill
@@ -20,7 +21,6 @@ from apl_bench.engine.prefill import feed, prefill
 # Prompts and completions are padded to multiples of these, for a small model and for a large one: every padded token
 # costs a pass, and every batch of other lengths costs reading all weights.
 LENGTH_STEPS = ((4, 4), (32, 16))
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}  # positions of keys and values held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,14 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
     batches: list[Sequence[int]] = []
     for group in group_by(shapes):
         together = sorted(group, key=lambda row: sequences.prompts[row])  # the completions of a prompt share its pass
-        batches += split_evenly(together, TOKEN_BUDGET[network.device.type] // sum(shapes[group[0]]))
+        batches += split_evenly(together, network.budgets.scoring.num_tokens // sum(shapes[group[0]]))
 
-    def work(rows: Sequence[int]) -> np.ndarray:
+    def work(rows: Sequence[int]) -> list[float]:
         return _logp_of_rows(network, sequences.take(rows), *shapes[rows[0]])
 
     values = np.empty(len(sequences))
-    for rows, found in zip(batches, map_batches(work, batches, network.num_workers), strict=True):
+    careful = in_memory(network.budgets.scoring, work)
+    for rows, found in zip(batches, map_batches(careful, batches, network.num_workers), strict=True):
         values[list(rows)] = found
     return values
 
@@ -67,7 +68,7 @@ def _shape(network: Network, prompt: tuple[int, ...], completion: tuple[int, ...
 
 
 @torch.inference_mode()
-def _logp_of_rows(network: Network, sequences: Sequences, num_prompt: int, num_fed: int) -> np.ndarray:
+def _logp_of_rows(network: Network, sequences: Sequences, num_prompt: int, num_fed: int) -> list[float]:
     """The same for sequences of one shape."""
     rows = sequences.take(fill_up(range(len(sequences)), -(-min_rows(torch.get_num_threads()) // max(1, num_fed))))
     prefilled = prefill(network, rows.prompts, num_prompt, num_fed)
@@ -76,13 +77,14 @@ def _logp_of_rows(network: Network, sequences: Sequences, num_prompt: int, num_f
         hidden = torch.cat([hidden, feed(network, prefilled, _fed(rows.completions, num_fed, network.device))], dim=1)
     counts = torch.tensor([len(completion) for completion in rows.completions], device=network.device)
     row_N, place_N = (torch.arange(1 + num_fed, device=network.device) < counts[:, None]).nonzero(as_tuple=True)
-    tokens = [token for completion in rows.completions for token in completion]
-    token_logp = network.head.token_logp(hidden[row_N, place_N], torch.tensor(tokens, device=network.device)).double()
+    tokens_N = to_device(np.array([token for completion in rows.completions for token in completion]), network.device)
+    token_logp = network.head.token_logp(hidden[row_N, place_N], tokens_N).double()
     summed = token_logp.new_zeros(len(rows)).index_add(0, row_N, token_logp)
-    return summed[: len(sequences)].cpu().numpy()
+    found: list[float] = summed[: len(sequences)].tolist()
+    return found
 
 
 def _fed(completions: Sequence[tuple[int, ...]], num_fed: int, device: torch.device) -> torch.Tensor:
     """Completions without their last tokens, right-padded: no token sees what follows it."""
     ids = np.array([(*completion[:-1], *(0,) * (num_fed - len(completion[:-1]))) for completion in completions])
-    return torch.from_numpy(ids).to(device)
+    return to_device(ids, device)

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from apl_bench.engine.device import to_device
+
 if TYPE_CHECKING:
     from apl_bench.engine.network import Network
 
@@ -71,7 +73,7 @@ class SharedBatch:
                 owners += [num] * len(completion)
                 num += 1
         arrays = (ids, positions, segments, *(np.array(found, dtype=np.int64) for found in (at, tokens, owners)))
-        return cls(num, *(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays))
+        return cls(num, *(to_device(array, device) for array in arrays))
 
     @property
     def mask_R1LL(self) -> Tensor:

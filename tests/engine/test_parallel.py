@@ -50,9 +50,8 @@ def test_samples_and_scores_do_not_depend_on_the_number_of_threads(
     kind: str, small_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network_module, "SMALL_BYTES", small_bytes)
-    monkeypatch.setattr(sampling, "TOKEN_BUDGET", {"cpu": 300})
-    monkeypatch.setattr(scoring, "TOKEN_BUDGET", {"cpu": 100})
     network, texts = tiny.network(kind), tiny.sequences(30, seed=4)
+    network.budgets.sampling.num_tokens, network.budgets.scoring.num_tokens = 300, 100
     draws = [sampling.Draw(prompt, LengthBounds(2, 9), (kind, row)) for row, prompt in enumerate(texts.prompts)]
     found = []
     for num_threads in (1, 2, 3):

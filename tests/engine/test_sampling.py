@@ -43,7 +43,7 @@ def test_a_completion_does_not_depend_on_the_others(rows: list[int]) -> None:
 
 @pytest.mark.parametrize("budget", [1, 200])
 def test_a_completion_does_not_depend_on_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "TOKEN_BUDGET", {"cpu": budget})
+    monkeypatch.setattr(NETWORK.budgets.sampling, "num_tokens", budget)
     assert sample(NETWORK, DRAWS, PLAIN) == ALL
 
 

@@ -44,7 +44,7 @@ def test_a_value_does_not_depend_on_the_others(rows: list[int]) -> None:
 
 @pytest.mark.parametrize("budget", [1, 100, 1_000_000])
 def test_a_value_does_not_depend_on_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "TOKEN_BUDGET", {"cpu": budget})
+    monkeypatch.setattr(NETWORK.budgets.scoring, "num_tokens", budget)
     assert np.array_equal(scoring.logp(NETWORK, SEQUENCES), ALL)
 
 

@@ -1,0 +1,101 @@
+"""What a device can hold at a time, what happens when that was too much, and how arrays get there."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from apl_bench.types import SpecError
+
+Result = TypeVar("Result")
+
+_LOG = logging.getLogger(__name__)
+_CPU_MESSAGES = ("can't allocate memory", "not enough memory")  # torch's own words for it on a CPU
+
+
+@dataclass(eq=False)
+class TokenBudget:
+    """Padded tokens that one kind of work holds at a time: half as many each time that memory runs out."""
+
+    work: str
+    num_tokens: int
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def halve(self, seen: int) -> None:
+        """Halve it, once for all threads that failed at `seen` tokens, say so, and let go of what can be let go of."""
+        with self._lock:
+            if self.num_tokens == seen:
+                self.num_tokens = max(1, seen // 2)
+                _LOG.warning(
+                    "memory ran out in %s: from now on at most %d tokens at a time; the result is the same",
+                    self.work, self.num_tokens,
+                )  # fmt: skip
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """One budget for each kind of work; all policies of an engine share them.
+
+    Sampling and scoring hold keys and values, training holds activations and, for the head, a buffer of probabilities.
+    """
+
+    sampling: TokenBudget
+    scoring: TokenBudget
+    training: TokenBudget
+
+    @classmethod
+    def of(cls, device: torch.device) -> Self:
+        """What the caches of a CPU like best, or what lets a GPU of 24 GB or more work in large batches."""
+        sizes = (16384, 4096, 2048) if device.type == "cpu" else (131072, 65536, 16384)
+        return cls(*(TokenBudget(*item) for item in zip(("sampling", "scoring", "training"), sizes, strict=True)))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python could not get memory."""
+    words = isinstance(error, RuntimeError) and any(message in str(error) for message in _CPU_MESSAGES)
+    return words or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
+def too_large(budget: TokenBudget) -> SpecError:
+    """The error for a single sequence that does not fit."""
+    return SpecError(f"memory ran out in {budget.work} with a single sequence at a time; expected room for that. "
+                     "Choose a smaller model, shorter prompts or completions, [lora] in place of all weights, or a "
+                     "device with more memory")  # fmt: skip
+
+
+def in_memory(
+    budget: TokenBudget, work: Callable[[Sequence[int]], Sequence[Result]]
+) -> Callable[[Sequence[int]], Sequence[Result]]:
+    """`work`, which gives a result for each row, in two halves wherever memory runs out for the whole."""
+
+    def run(rows: Sequence[int]) -> Sequence[Result]:
+        seen = budget.num_tokens
+        try:
+            return work(rows)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise too_large(budget) from error
+        budget.halve(seen)  # out here, where the failed attempt's tensors are no longer held by the error
+        middle = len(rows) // 2
+        return [*run(rows[:middle]), *run(rows[middle:])]
+
+    return run
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array's numbers on the device; to a GPU through pinned memory, so that nobody waits."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
