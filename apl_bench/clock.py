@@ -1,29 +1,47 @@
-"""Where the seconds go: nested stages, each charged only for the time that no stage inside it is charged for."""
+"""Where the seconds go, and what is done in them: nested stages, each charged only for what no stage inside it is
+charged for."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from apl_bench.protocols import AfterEpoch, Engine, Policy, Tokenizer
 from apl_bench.spec import TrainingSpec
-from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, TrainingReport
+from apl_bench.types import JSON, Completion, Machine, Preference, Prompt, Sample, SampleRequest, TrainingReport, Work
 
 OTHER = "other"
+NO_WORK = Work()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a stage took, and what models did in it."""
+
+    seconds: float = 0.0
+    work: Work = NO_WORK
 
 
 class Clock:
-    """Seconds by stage since the last `lap`; time in no stage is charged to `other`."""
+    """What each stage took since the last `lap`; what is in no stage is charged to `other`."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = defaultdict(float)
+        self._spent: dict[str, Spent] = defaultdict(Spent)
         self._stack = [OTHER]
         self._since = time.perf_counter()
+        self._read: Callable[[], Work] = Work
+        self._done = NO_WORK
+
+    def watch(self, read: Callable[[], Work]) -> None:
+        """From now on charge stages for what `read` adds up as well: all work done so far."""
+        self._charge()
+        self._read, self._done = read, read()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -36,16 +54,17 @@ class Clock:
             self._charge()
             self._stack.pop()
 
-    def lap(self) -> dict[str, float]:
-        """Seconds of each stage since the last call, and start over."""
+    def lap(self) -> dict[str, Spent]:
+        """What each stage took since the last call, and start over."""
         self._charge()
-        seconds, self._seconds = dict(self._seconds), defaultdict(float)
-        return seconds
+        spent, self._spent = dict(self._spent), defaultdict(Spent)
+        return spent
 
     def _charge(self) -> None:
-        now = time.perf_counter()
-        self._seconds[self._stack[-1]] += now - self._since
-        self._since = now
+        now, done, stage = time.perf_counter(), self._read(), self._stack[-1]
+        before = self._spent[stage]
+        self._spent[stage] = Spent(before.seconds + now - self._since, before.work + done - self._done)
+        self._since, self._done = now, done
 
 
 class TimedPolicy:
@@ -68,12 +87,14 @@ class TimedPolicy:
 
 
 class TimedEngine:
-    """An engine whose policies are timed, and whose training is charged to `train` and files to `disk`."""
+    """An engine whose policies are timed and whose work is charged to the clock's stages: training to `train`, files to
+    `disk`, measuring the machine to `load`."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
         self._reference = TimedPolicy(engine.reference(), clock)
+        clock.watch(engine.work)
 
     def reference(self) -> Policy:
         """theta_0."""
@@ -106,6 +127,19 @@ class TimedEngine:
     def identity(self) -> Mapping[str, JSON]:
         """See Engine.identity."""
         return self._engine.identity()
+
+    def work(self) -> Work:
+        """See Engine.work."""
+        return self._engine.work()
+
+    def machine(self) -> Machine:
+        """See Engine.machine."""
+        with self._clock.stage("load"):
+            return self._engine.machine()
+
+    def peak_device_bytes(self) -> int | None:
+        """See Engine.peak_device_bytes."""
+        return self._engine.peak_device_bytes()
 
     def _timed(self, after_epoch: AfterEpoch) -> AfterEpoch:
         return lambda epoch, policy, loss: after_epoch(epoch, TimedPolicy(policy, self._clock), loss)

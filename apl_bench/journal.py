@@ -6,10 +6,11 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from apl_bench.acquisition import Step
-from apl_bench.clock import Clock
+from apl_bench.clock import Clock, Spent
 from apl_bench.protocols import Engine, Policy
 from apl_bench.records import RunWriter
 from apl_bench.summary import summarise_step, summarise_waypoint
@@ -24,12 +25,15 @@ class Journal:
         self._clock = clock
         self._listen = listen
         self._waypoints = set(writer.spec.loop.waypoints)
+        self._peak_device_bytes: Callable[[], int | None] = lambda: None
 
     def resume(self, engine: Engine) -> tuple[int, Policy, list[Preference]]:
         """Steps done, the policy and the preferences of a run that stopped; nothing and theta_0 for a new one."""
         done, policy, labelled = self._writer.resume(engine)
         loop = self._writer.spec.loop
-        self._emit("begin", steps_done=done, num_steps=loop.num_steps, num_labels=done * loop.labels_per_step)
+        counts = {"steps_done": done, "num_steps": loop.num_steps, "num_labels": done * loop.labels_per_step}
+        self._peak_device_bytes = engine.peak_device_bytes
+        self._emit("begin", **counts, machine=asdict(engine.machine()))
         return done, policy, labelled
 
     def step(self, step: int, acquire: Callable[[], Step]) -> list[Preference]:
@@ -71,14 +75,26 @@ class Journal:
         return result
 
     def _emit(self, kind: str, **fields: Any) -> None:
-        scale = 1 if sys.platform == "darwin" else 1024
-        event = {
-            "event": kind,
-            "time": time.time(),
-            **fields,
-            "seconds": {name: round(value, 4) for name, value in self._clock.lap().items()},
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6, 1),
-        }
+        event = {"event": kind, "time": time.time(), **fields, **_spent(self._clock.lap()), **self._peaks()}
         self._writer.event(**event)
         if self._listen:
             self._listen(event)
+
+    def _peaks(self) -> dict[str, float]:
+        """The most memory that this process, and its part of an accelerator, have held since they began."""
+        scale = 1 if sys.platform == "darwin" else 1024
+        peaks = {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
+        on_device = self._peak_device_bytes()
+        if on_device is not None:
+            peaks["peak_device_memory_mb"] = on_device
+        return {name: round(value / 1e6, 1) for name, value in peaks.items()}
+
+
+def _spent(stages: dict[str, Spent]) -> dict[str, dict[str, float]]:
+    """Seconds of each stage; tokens and model FLOPs of those in which a model ran, FLOPs where they can be counted."""
+    work = {name: spent.work for name, spent in stages.items()}
+    return {
+        "seconds": {name: round(spent.seconds, 4) for name, spent in stages.items()},
+        "tokens": {name: done.num_tokens for name, done in work.items() if done.num_tokens},
+        "gflop": {name: round(done.num_flops / 1e9, 6) for name, done in work.items() if done.num_flops},
+    }

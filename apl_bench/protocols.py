@@ -18,6 +18,7 @@ from apl_bench.types import (
     Comparison,
     Completion,
     LengthBounds,
+    Machine,
     Preference,
     Prompt,
     Reading,
@@ -25,6 +26,7 @@ from apl_bench.types import (
     Sample,
     SampleRequest,
     TrainingReport,
+    Work,
 )
 
 if TYPE_CHECKING:
@@ -239,3 +241,12 @@ class Engine(Protocol):
 
     def identity(self) -> Mapping[str, JSON]:
         """Checksum of the weights and versions that can change a number: recorded with the run."""
+
+    def work(self) -> Work:
+        """What all its policies have done so far, training included."""
+
+    def machine(self) -> Machine:
+        """What it runs on; the peak is measured once, by the first call, and no result depends on it."""
+
+    def peak_device_bytes(self) -> int | None:
+        """The most memory held on an accelerator so far; None on a CPU, where it is the process's own."""

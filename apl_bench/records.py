@@ -162,6 +162,11 @@ class Run:
         rows = self.all_waypoint_rows(num_labels)
         return {row["prompt_id"]: values[Verdict(row["verdict"])] for row in rows if row["kind"] == "comparison"}
 
+    def events(self) -> list[dict[str, Any]]:
+        """events.jsonl as far as it goes; a last line cut off by a kill is left out."""
+        path = self.path / "events.jsonl"
+        return read_jsonl(path) if path.exists() else []
+
     def judgments(self) -> dict[str, Record]:
         """The slice of the ledger that this run used, by key; a last line cut off by a kill is left out."""
         path = self.path / "judgments.jsonl"

@@ -205,3 +205,27 @@ class TrainingReport:
     epoch_losses: tuple[float, ...]
     num_updates: int
     num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What went through a model: tokens that it was fed, padding not counted, and model FLOPs (engine/flops.py)."""
+
+    num_tokens: int = 0
+    num_flops: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.num_tokens + other.num_tokens, self.num_flops + other.num_flops)
+
+    def __sub__(self, other: Work) -> Work:
+        return Work(self.num_tokens - other.num_tokens, self.num_flops - other.num_flops)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a model runs on and in which type, and the rate of the fastest matrix product measured there."""
+
+    device: str
+    num_threads: int
+    dtype: str
+    peak_gflop_per_s: float

@@ -1,4 +1,5 @@
-"""What `apl-bench run` shows: a live line on a terminal, plain lines elsewhere, and the learning curve at the end."""
+"""What `apl-bench run` shows: a live line on a terminal, plain lines elsewhere, and at the end the learning curve and
+where the time went."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from apl_bench.cli.console import number, table
+from apl_bench.cli.stages import Spending
 from apl_bench.records import Run
 from apl_bench.spec import RunSpec
 
@@ -101,7 +103,7 @@ class Progress:
         self._say(f"complete already: {run.path}")
 
     def result(self, run: Run) -> None:
-        """The learning curve of a finished run."""
+        """The learning curve of a finished run, and what it took."""
         rows = []
         for row in run.result["waypoints"]:
             error = win_rate_error(row["wins"], row["losses"], row["ties"])
@@ -117,6 +119,13 @@ class Progress:
             self._say("UNSOUND: more than 1 % of a step's or a waypoint's verdicts could not be read", style="bold red")
         took = f"{time.monotonic() - self._since:.0f} s. " if self._since is not None else ""
         self._say(f"{took}SE is over the test prompts, for this seed alone.")
+        self._spending(run)
+
+    def _spending(self, run: Run) -> None:
+        for number_of_line, line in enumerate(Spending.of(run.events()).lines()):
+            if number_of_line == 0:
+                self._say("")
+            self._say(line, style="" if number_of_line else "bold")
 
     def next_steps(self, runs: list[Run], out: Path, options: list[str]) -> None:
         """Where everything is, and what to try next with the same options."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,42 @@ import numpy as np
 import torch
 import transformers
 
-from apl_bench.engine import dpo, sampling, scoring
+from apl_bench.engine import dpo, sampling, scoring, shared
+from apl_bench.engine.flops import Costs, Meter, by_prompt, measured_peak
 from apl_bench.engine.memory import keep_freed_memory
 from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model
 from apl_bench.engine.network import Network
 from apl_bench.engine.weights import checksum, load_weights, save_weights
 from apl_bench.protocols import AfterEpoch, Policy, Tokenizer
 from apl_bench.spec import LoraSpec, PolicySpec, TrainingSpec
-from apl_bench.types import JSON, Completion, Preference, Prompt, Sample, SampleRequest, SpecError, TrainingReport
+from apl_bench.types import (
+    JSON,
+    Completion,
+    Machine,
+    Preference,
+    Prompt,
+    Sample,
+    SampleRequest,
+    SpecError,
+    TrainingReport,
+    Work,
+)
 
 
 class HuggingFacePolicy:
-    """A causal language model as it stands now, with its tokenizer and the tokens that end a completion."""
+    """A causal language model as it stands now, with its tokenizer and the tokens that end a completion.
 
-    def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
+    What it does is added to `meter`.
+    """
+
+    def __init__(
+        self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...], meter: Meter | None = None
+    ) -> None:
         self.network = network
         self.tokenizer: Tokenizer = tokenizer
         self.eos_ids = eos
+        self.costs = Costs.of(network)
+        self.meter = Meter() if meter is None else meter
         self._tokenizer = tokenizer
 
     def sample(self, requests: Sequence[SampleRequest], temperature: float) -> list[Sample]:
@@ -40,6 +60,7 @@ class HuggingFacePolicy:
             raise SpecError(f"the temperature is {temperature!r}; expected a number above 0")
         draws = [self._draw(request) for request in requests]
         drawn = sampling.sample(self.network, draws, sampling.Settings(temperature, self.eos_ids))
+        self._count([draw.prompt for draw in draws], [result.tokens for result in drawn])
         return [self._sample(draw.prompt, result) for draw, result in zip(draws, drawn, strict=True)]
 
     def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
@@ -48,7 +69,12 @@ class HuggingFacePolicy:
         for prompt, tokens, completion in zip(prompts, encoded, completions, strict=True):
             self._require_fit(prompt, len(tokens), len(completion.token_ids))
         token_ids = [completion.token_ids for completion in completions]
-        return scoring.logp(self.network, scoring.Sequences(encoded, token_ids))
+        values = scoring.logp(self.network, scoring.Sequences(encoded, token_ids))
+        self._count(encoded, token_ids)
+        return values
+
+    def _count(self, prompts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]) -> None:
+        self.meter.add(self.costs.forward(by_prompt(prompts, completions)))
 
     def _draw(self, request: SampleRequest) -> sampling.Draw:
         tokens, bounds = self._tokenizer.encode_prompt(request.prompt.text), request.bounds
@@ -73,8 +99,10 @@ class HuggingFacePolicy:
 class ReferencePolicy(HuggingFacePolicy):
     """theta_0: it never changes, so the log-probability of a completion is computed once in a run."""
 
-    def __init__(self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...]) -> None:
-        super().__init__(network, tokenizer, eos)
+    def __init__(
+        self, network: Network, tokenizer: PolicyTokenizer, eos: tuple[int, ...], meter: Meter | None = None
+    ) -> None:
+        super().__init__(network, tokenizer, eos, meter)
         self._known: dict[tuple[str, tuple[int, ...]], float] = {}
 
     def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
@@ -117,7 +145,14 @@ class HuggingFaceEngine:
             return policy, TrainingReport((), 0, 0)
         pairs = self._token_pairs(preferences)
         tuned = self._policy(policy.network.copy(stream))
-        tell = None if after_epoch is None else lambda epoch, loss: after_epoch(epoch, tuned, loss)
+        groups = pairs.groups if tuned.network.shares_prompts else shared.apart(pairs.groups)
+        work = tuned.costs.update(groups)
+
+        def tell(epoch: int, loss: float) -> None:
+            tuned.meter.add(work)
+            if after_epoch is not None:
+                after_epoch(epoch, tuned, loss)
+
         return tuned, dpo.train(tuned.network, pairs, training, stream, tell)
 
     def save(self, policy: Policy, path: Path) -> None:
@@ -144,8 +179,28 @@ class HuggingFaceEngine:
             "num_threads": torch.get_num_threads(),
         }
 
+    def work(self) -> Work:
+        """What all its policies have done so far, training included."""
+        return self._reference.meter.work
+
+    def machine(self) -> Machine:
+        """What it runs on; the peak is measured by the first call, in about half a second."""
+        return self._machine
+
+    @cached_property
+    def _machine(self) -> Machine:
+        network = self._reference.network
+        dtype = torch.bfloat16 if network.mixed else torch.float32
+        name, peak = str(dtype).removeprefix("torch."), measured_peak(network.device, dtype)
+        return Machine(_device_name(network.device), torch.get_num_threads(), name, round(peak, 1))
+
+    def peak_device_bytes(self) -> int | None:
+        """The most memory that tensors held on a CUDA device so far; None on a CPU."""
+        device = self._reference.network.device
+        return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
     def _policy(self, network: Network) -> HuggingFacePolicy:
-        return HuggingFacePolicy(network, self._tokenizer, self._reference.eos_ids)
+        return HuggingFacePolicy(network, self._tokenizer, self._reference.eos_ids, self._reference.meter)
 
     def _token_pairs(self, preferences: Sequence[Preference]) -> dpo.TokenPairs:
         prompts = [preference.prompt for preference in preferences]

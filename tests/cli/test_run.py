@@ -184,6 +184,8 @@ def test_a_complete_run_is_shown_again_and_not_run(tmp_path: Path) -> None:
     assert f"complete already: {path}" in done.stdout
     assert "Learning curve: certainty, seed 3" in done.stdout
     assert list((path / "state").iterdir()) == []
+    seconds = sum(value for event in Run(path).events() for value in event["seconds"].values())
+    assert f"Where the time went: {seconds:.1f} s\n" in done.stdout
 
 
 def test_a_complete_run_of_another_source_is_not_taken_for_this_one(tmp_path: Path) -> None:
