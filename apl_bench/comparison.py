@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -53,6 +53,11 @@ class Beside:
     mean_length: float | None
     repetition: float | None
     perplexity: float | None
+
+    @classmethod
+    def over(cls, seeds: Sequence[Mapping[str, Any]]) -> Self:
+        """From each seed's summary of an evaluation."""
+        return cls(*(_mean([summary.get(key) for summary in seeds]) for key in cls.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -258,9 +263,8 @@ def _point(arm: Arm, w: int, num_labels: int, paired: tuple[np.ndarray, np.ndarr
     y_RP = arm.y_WRP[w]
     difference = paired_difference(paired[0][w], paired[1][w]) if paired else None
     recorded = [_waypoint(run, num_labels) for run in arm.runs.values()]
-    means = (_mean([waypoint.get(key) for waypoint in recorded]) for key in Beside.__dataclass_fields__)
     by_seed = tuple(seed_means(y_RP).tolist())
-    return Point(num_labels, estimate(y_RP), difference, Beside(*means), float(np.isnan(y_RP).mean()), by_seed)
+    return Point(num_labels, estimate(y_RP), difference, Beside.over(recorded), float(np.isnan(y_RP).mean()), by_seed)
 
 
 def _waypoint(run: RecordedRun, num_labels: int) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from apl_bench.judging import Judged, preference
 from apl_bench.judgments.record import Record, RecordError
@@ -88,16 +88,24 @@ def judged_row(judged: Judged) -> dict[str, Any]:
     return {"swapped": judged.swapped, "verdict": verdict, "p_first": judged.p_first, "keys": keys}
 
 
+def outcomes_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Prompt id -> 1 (win), 0 (loss), 0.5 (tie) or NaN (invalid), of an evaluation's rows."""
+    values = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5, Verdict.INVALID: math.nan}
+    return {row["prompt_id"]: values[Verdict(row["verdict"])] for row in rows if row["kind"] == "comparison"}
+
+
 @dataclass(frozen=True)
 class Run:
     """A run directory, read."""
+
+    manifest_name: ClassVar[str] = "spec.json"
 
     path: Path
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """spec.json: the resolved spec, its hash, and what the run was made with."""
-        value: dict[str, Any] = json.loads((self.path / "spec.json").read_text(encoding="utf-8"))
+        value: dict[str, Any] = json.loads((self.path / self.manifest_name).read_text(encoding="utf-8"))
         return value
 
     @cached_property
@@ -107,7 +115,7 @@ class Run:
         preset, seed = tables.pop("preset"), tables.pop("seed")
         spec = RunSpec.from_tables(preset, tables, seed)
         if spec.identity != self.manifest["identity"]:
-            raise SpecError(f"{self.path}/spec.json has been changed: it hashes to {spec.identity[:8]}, "
+            raise SpecError(f"{self.path / self.manifest_name} has been changed: it hashes to {spec.identity[:8]}, "
                             f"and was recorded as {self.manifest['identity'][:8]}")  # fmt: skip
         return spec
 
@@ -158,9 +166,7 @@ class Run:
 
     def outcomes(self, num_labels: int) -> dict[str, float]:
         """Prompt id -> 1 (win), 0 (loss), 0.5 (tie) or NaN (invalid) at a waypoint."""
-        values = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5, Verdict.INVALID: math.nan}
-        rows = self.all_waypoint_rows(num_labels)
-        return {row["prompt_id"]: values[Verdict(row["verdict"])] for row in rows if row["kind"] == "comparison"}
+        return outcomes_of(self.all_waypoint_rows(num_labels))
 
     def events(self) -> list[dict[str, Any]]:
         """events.jsonl as far as it goes; a last line cut off by a kill is left out."""
@@ -202,7 +208,7 @@ class RunWriter(Run):
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SpecError(f"another process is writing {self.path}; wait for it, or stop it") from None
-        path = self.path / "spec.json"
+        path = self.path / self.manifest_name
         if path.exists():
             self.refuse_other({part: value for part, value in manifest.items() if part != "identity"})
         else:

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -170,35 +170,36 @@ def _finite(value: Any) -> Any:
 
 def to_csv(comparisons: Sequence[Comparison]) -> str:
     """A line for each strategy and waypoint; empty where there is no number."""
-    lines = [_csv_line(comparison, row, point) for comparison in comparisons for row in comparison.rows
-             for point in row.curve]  # fmt: skip
+    return csv_text([_csv_line(comparison, row, point) for comparison in comparisons for row in comparison.rows
+                     for point in row.curve])  # fmt: skip
+
+
+def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Lines of the same fields under their names; empty where there is no number."""
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(map(_finite, lines))
     return file.getvalue()
 
 
 def _csv_line(comparison: Comparison, row: Row, point: Point) -> dict[str, Any]:
     found = point.difference
     difference = found.estimate if found else Estimate(math.nan, math.nan, math.nan, 0)
-    values: dict[str, Any] = _finite(
-        {
-            "comparison": safe(comparison.name),
-            "strategy": safe(row.strategy),
-            "num_labels": point.num_labels,
-            "num_seeds": point.win_rate.num_seeds,
-            "win_rate": point.win_rate.mean,
-            "se_two_way": point.win_rate.se_two_way,
-            "se_seeds": point.win_rate.se_seeds,
-            "num_shared_seeds": difference.num_seeds,
-            "difference": difference.mean,
-            "difference_se_two_way": difference.se_two_way,
-            "difference_se_seeds": difference.se_seeds,
-            "difference_sd_seeds": found.sd_seeds if found else None,
-            "p_value": found.p_value if found else None,
-            **dataclasses.asdict(point.beside),
-            "share_invalid": point.share_invalid,
-        }
-    )
-    return values
+    return {
+        "comparison": safe(comparison.name),
+        "strategy": safe(row.strategy),
+        "num_labels": point.num_labels,
+        "num_seeds": point.win_rate.num_seeds,
+        "win_rate": point.win_rate.mean,
+        "se_two_way": point.win_rate.se_two_way,
+        "se_seeds": point.win_rate.se_seeds,
+        "num_shared_seeds": difference.num_seeds,
+        "difference": difference.mean,
+        "difference_se_two_way": difference.se_two_way,
+        "difference_se_seeds": difference.se_seeds,
+        "difference_sd_seeds": found.sd_seeds if found else None,
+        "p_value": found.p_value if found else None,
+        **dataclasses.asdict(point.beside),
+        "share_invalid": point.share_invalid,
+    }

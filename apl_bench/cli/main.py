@@ -22,6 +22,7 @@ COMMANDS = {
     "run": Lazy("apl_bench.cli.run:run", "Run a strategy on a task and show its learning curve."),
     "plan": Lazy("apl_bench.cli.plan:plan_", "Say what a run would cost and could show, before it asks."),
     "compare": Lazy("apl_bench.cli.compare:compare_", "Compare strategies over the seeds that were run."),
+    "converge": Lazy("apl_bench.cli.converge:converge", "Draw loss and win rate against epochs: how many to train."),
     "replay": Lazy("apl_bench.cli.replay:replay", "Recompute a run's numbers from what it recorded."),
     "ledger": Lazy("apl_bench.cli.ledger:ledger_", "Look into the ledger of judgments, check it, and share it."),
     "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles, wrappers or presets."),

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +50,11 @@ def plan_(strategy: str | None, strategies: str | None, as_json: bool, **rest: A
 
     asked: AskingOptions = rest.pop("asked")
     latency_s, out = rest.pop("latency"), rest.pop("out")
-    specs = _specs(_names(strategy, strategies), asked=asked, **rest)
+    specs = specs_of(_names(strategy, strategies), asked=asked, **rest)
     folder = ledger_folder(asked.ledger)
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger(folder)) if folder.is_dir() else None  # none is made for a look at it
-        planned = plan(specs, out, ledger, _wish(asked, latency_s))
+        planned = plan(specs, out, ledger, wish_of(asked, latency_s))
     click.echo(to_json(planned) if as_json else to_text(planned))
 
 
@@ -71,7 +71,7 @@ def _names(strategy: str | None, strategies: str | None) -> list[str]:
     return list(dict.fromkeys(STRATEGIES.entry(name).name for name in given))
 
 
-def _specs(
+def specs_of(
     names: list[str], task: str, preset: str, seeds: str, settings: tuple[str, ...], asked: AskingOptions
 ) -> list[RunSpec]:
     """What `apl-bench run` would run, strategy by strategy."""
@@ -83,7 +83,7 @@ def _specs(
     return [resolve(task, preset, name, changes, seed) for name in names for seed in parse_seeds(seeds)]
 
 
-def _wish(asked: AskingOptions, latency_s: float | None) -> Wish:
+def wish_of(asked: AskingOptions, latency_s: float | None) -> Wish:
     """How `apl-bench run` would ask."""
     from apl_bench.asking.budget import Caps
     from apl_bench.asking.prices import parse_price
@@ -118,7 +118,7 @@ def to_json(planned: Plan) -> str:
 
 def to_text(planned: Plan) -> str:
     """The plan as people read it."""
-    sections = [_counts(planned), *map(_part, planned.parts), _sums(planned), _model(planned), _design(planned)]
+    sections = [_counts(planned), *map(part_text, planned.parts), _sums(planned), _model(planned), _design(planned)]
     notices = [f"note: {safe(notice)}" for notice in planned.notices]
     return "\n\n".join(section for section in [*sections, "\n".join(notices)] if section)
 
@@ -143,7 +143,8 @@ def _counts(planned: Plan) -> str:
     return "\n".join([heading(title), "", table(["", "oracle", "judge"], rows), "", said])
 
 
-def _part(part: PartPlan) -> str:
+def part_text(part: PartPlan) -> str:
+    """What is asked of the oracle or of the judge, and what that takes."""
     lines = [heading(f"{part.part}: {part.oracle}"), *_entry("asked", f"{KINDS[part.kind]}; mode {part.mode}")]
     if part.mode == "replay":
         lines += _entry("", "a replay asks nobody: it stops at the first answer that was not recorded")
@@ -177,19 +178,27 @@ def _remote(remote: Remote) -> Iterator[str]:
 
 
 def _sums(planned: Plan) -> str:
+    text = sums_text(planned.parts, planned.fits)
+    if planned.fits and len(planned.strategies) > 1:
+        aside = _entry("", "a cap is of one command, and these figures of all strategies together")
+        return "\n".join([text, *aside])
+    return text
+
+
+def sums_text(parts: Sequence[PartPlan], fits: Sequence[Fit]) -> str:
     """Dollars in all, and the caps."""
+    from apl_bench.planning.plan import total
+
     lines: list[str] = []
-    expected, at_most = (planned.total(get) for get in (lambda b: b.usd_expected, lambda b: b.usd_at_most))
-    if not any(part.remote for part in planned.parts):
+    expected, at_most = (total(parts, get) for get in (lambda b: b.usd_expected, lambda b: b.usd_at_most))
+    if not any(part.remote for part in parts):
         lines += _entry("in all", "$0.00: no call over a network")
     elif expected is None or at_most is None:
         lines += _entry("in all", "dollars unknown, as a price is")
     else:
         lines += _entry("in all", f"${expected:.2f} expected, ${at_most:.2f} at most")
-    for fit in planned.fits:
+    for fit in fits:
         lines += _entry("cap", _fit(fit))
-    if planned.fits and len(planned.strategies) > 1:
-        lines += _entry("", "a cap is of one command, and these figures of all strategies together")
     return "\n".join(lines)
 
 

@@ -48,6 +48,10 @@ class Progress:
         self._say(f"loading policy {spec.policy.model} and task {spec.task.name}")
         yield
 
+    def about(self, line: str) -> None:
+        """What comes next."""
+        self._say(line, style="bold")
+
     @contextmanager
     def running(self, spec: RunSpec, path: Path) -> Iterator[None]:
         """While a run goes: a spinner and a bar of labels bought, on a terminal."""
@@ -68,7 +72,8 @@ class Progress:
 
     def event(self, event: dict[str, Any]) -> None:
         """Print one event of the run."""
-        tell = {"begin": self._begin, "acquired": self._acquired, "trained": self._trained, "waypoint": self._waypoint}
+        tell = {"begin": self._begin, "acquired": self._acquired, "trained": self._trained, "waypoint": self._waypoint,
+                "epoch": self._epoch}  # fmt: skip
         if event["event"] in tell:
             tell[event["event"]](event)
 
@@ -96,6 +101,14 @@ class Progress:
         note = f", {event['invalid']} invalid" if event["invalid"] else ""
         self._say(f"  {event['num_labels']:>4} labels: {rate}{note}, {health} ({_seconds(event)})", style="green")
         self._advance(0, "sampling candidates")
+
+    def _epoch(self, event: dict[str, Any]) -> None:
+        """Of a convergence."""
+        error = win_rate_error(event["wins"], event["losses"], event["ties"])
+        losses = f"loss {event['loss']:.4f}, held out {number(event['held_out_loss'])}"
+        rate = f"win rate {number(event['win_rate'], 3)} (SE {error:.3f})"
+        self._say(f"  {event['num_labels']:>4} labels, epoch {event['epoch']:>3}: {losses}, {rate} ({_seconds(event)})",
+                  style="green")  # fmt: skip
 
     def skip(self, run: Run) -> None:
         """A complete run is not run again, and took no time."""

@@ -31,12 +31,18 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def parse_seeds(text: str) -> list[int]:
     """`0-4,7` -> [0, 1, 2, 3, 4, 7]. Raises SpecError for what is no such list."""
-    seeds: list[int] = []
+    return parse_numbers("--seeds", text, "0-4 or 0,3,7")
+
+
+def parse_numbers(option: str, text: str, example: str) -> list[int]:
+    """The numbers and ranges that an option lists, each once. Raises SpecError for what is no such list."""
+    numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()) or int(last or first) < int(first):
             raise SpecError(
-                f"--seeds {text!r} is not a list of seeds; expected numbers and ranges, such as 0-4 or 0,3,7"
+                f"{option} {text!r} is not a list of {option.removeprefix('--')}; expected numbers and ranges, such as "
+                f"{example}"
             )
-        seeds += range(int(first), int(last or first) + 1)
-    return list(dict.fromkeys(seeds))
+        numbers += range(int(first), int(last or first) + 1)
+    return list(dict.fromkeys(numbers))

@@ -28,7 +28,7 @@ from apl_bench.planning.calls import (
 from apl_bench.planning.counting import Count, Source, count, known, nothing_asked
 from apl_bench.planning.design import Detectable, design
 from apl_bench.planning.standing import Standing, look, model_seconds
-from apl_bench.planning.units import PARTS, units
+from apl_bench.planning.units import PARTS, Unit, units
 from apl_bench.power import smallest_sign_flip_p
 from apl_bench.protocols import BatchOracle, DeferredOracle, Oracle, RemoteOracle
 from apl_bench.registry import STRATEGIES
@@ -111,8 +111,7 @@ class Plan:
 
     def total(self, of: Callable[[Bill], float | None]) -> float | None:
         """A figure of the bills, summed over the parts that need a network; None where one is unknown."""
-        figures = [of(part.remote.bill) for part in self.parts if part.remote]
-        return None if any(figure is None for figure in figures) else sum(figure or 0 for figure in figures)
+        return total(self.parts, of)
 
 
 def plan(specs: Sequence[RunSpec], out: Path, ledger: Ledger | None, wish: Wish) -> Plan:
@@ -120,7 +119,7 @@ def plan(specs: Sequence[RunSpec], out: Path, ledger: Ledger | None, wish: Wish)
     for spec in specs:
         STRATEGIES.create(spec.strategy.name, spec.strategy.params)
     standing = look(out, specs)
-    parts = _Planner(specs, standing, ledger, wish).parts()
+    parts = parts_of(specs, [unit for spec in specs for unit in units(spec)], standing, ledger, wish)
     seeds = tuple(dict.fromkeys(spec.seed for spec in specs))
     runs = [standing.run(spec) for spec in specs]
     return Plan(
@@ -131,12 +130,24 @@ def plan(specs: Sequence[RunSpec], out: Path, ledger: Ledger | None, wish: Wish)
         num_begun=sum(not run.complete for run in runs if run),
         num_prompts=specs[0].evaluation.num_prompts,
         parts=parts,
-        fits=tuple(_fits(parts, wish.caps)),
+        fits=tuple(fits(parts, wish.caps)),
         model_seconds=_model_seconds(specs, standing),
         design=tuple(design(specs, standing, len(seeds))),
         smallest_p=smallest_sign_flip_p(len(seeds)),
         notices=(*standing.notices, *(ledger.notices if ledger else ())),
     )
+
+
+def total(parts: Sequence[PartPlan], of: Callable[[Bill], float | None]) -> float | None:
+    """A figure of the bills, summed over the parts that need a network; None where one is unknown."""
+    return _sum([of(part.remote.bill) for part in parts if part.remote])
+
+
+def parts_of(
+    specs: Sequence[RunSpec], planned: Sequence[Unit], standing: Standing, ledger: Ledger | None, wish: Wish
+) -> tuple[PartPlan, ...]:
+    """What these units ask of the oracle and of the judge of these specs."""
+    return _Planner(specs, planned, standing, ledger, wish).parts()
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,7 @@ class _Planner:
     """The planned runs, what there is of them, and how they would ask."""
 
     specs: Sequence[RunSpec]
+    planned: Sequence[Unit]
     standing: Standing
     ledger: Ledger | None
     wish: Wish
@@ -177,7 +189,7 @@ class _Planner:
     def _part(self, name: str, source: Source) -> _Part:
         oracle, wish = source.wrapped.oracle, self.wish
         mode = wish.mode if oracle.local else wish.remote_mode
-        planned = [unit for spec in self.specs for unit in units(spec) if unit.part == name]
+        planned = [unit for unit in self.planned if unit.part == name]
         counted = count(source, planned, self.standing, known(mode, wish.generation, self._find))
         if mode is Mode.REPLAY:
             return _Part(name, source, mode, nothing_asked(counted))
@@ -258,7 +270,7 @@ def price_for(identity: Identity, given: Price | None) -> tuple[Price | None, st
     return None, f"unknown: {where}; give --price INPUT:OUTPUT, dollars a million tokens"
 
 
-def _fits(parts: Sequence[PartPlan], caps: Caps) -> Iterator[Fit]:
+def fits(parts: Sequence[PartPlan], caps: Caps) -> Iterator[Fit]:
     """Each cap that was given, beside all that it caps."""
     remote = [(part.count, part.remote.bill) for part in parts if part.remote]
     figures = (
