@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -43,22 +43,13 @@ class TokenBudget:
             torch.cuda.empty_cache()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Budgets:
-    """One budget for each kind of work; all policies of an engine share them.
-
-    Sampling and scoring hold keys and values, training holds activations and, for the head, a buffer of probabilities.
-    """
+    """One budget for each kind of work, shared by all policies of an engine; how large they are: footprint.py."""
 
     sampling: TokenBudget
     scoring: TokenBudget
-    training: TokenBudget
-
-    @classmethod
-    def of(cls, device: torch.device) -> Self:
-        """What the caches of a CPU like best, or what lets a GPU of 24 GB or more work in large batches."""
-        sizes = (16384, 4096, 2048) if device.type == "cpu" else (131072, 65536, 16384)
-        return cls(*(TokenBudget(*item) for item in zip(("sampling", "scoring", "training"), sizes, strict=True)))
+    training: TokenBudget | None = None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -107,7 +107,7 @@ def compute_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
     Where memory runs out it begins anew with smaller ones, since a pass that broke off may have left half of its part.
     """
     while True:
-        budget = network.budgets.training
+        budget = network.training_budget
         seen, runs = budget.num_tokens, list(micro_batches(pairs, network))
         try:
             return _sum_up(network, pairs, beta, runs)
@@ -145,7 +145,7 @@ def micro_batches(pairs: TokenPairs, network: Network) -> Iterator[list[int]]:
     costs = [shared.num_padded(network, group) for group in pairs.groups]
     run: list[int] = []
     for row in sorted(range(len(pairs)), key=lambda row: costs[row]):
-        if run and (len(run) + 1) * costs[row] > network.budgets.training.num_tokens:
+        if run and (len(run) + 1) * costs[row] > network.training_budget.num_tokens:
             yield run
             run = []
         run.append(row)

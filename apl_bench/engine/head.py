@@ -96,13 +96,17 @@ class _LinearTokenLogp(torch.autograd.Function):
         weight, grad_N, kept = weight_VD.to(hidden_ND.dtype), grads[0].float(), ctx.p_NV
         del ctx.p_NV  # its contents are overwritten here: a second backward must fail, not be wrong
         grad_hidden = torch.empty_like(hidden_ND)
-        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        grad_weight: Tensor | None = None
         for rows in _buffers(hidden_ND, weight_VD):
             p_BV = _logp(hidden_ND[rows], weight_VD).exp_() if kept is None else kept
             p_BV.mul_(-grad_N[rows, None]).scatter_add_(1, tokens_N[rows, None], grad_N[rows, None])
             grad_BV = p_BV.to(hidden_ND.dtype)
             torch.mm(grad_BV, weight, out=grad_hidden[rows])
-            if grad_weight is not None:
+            if not ctx.needs_input_grad[1]:
+                continue
+            if grad_weight is None:
+                grad_weight = torch.mm(grad_BV.T, hidden_ND[rows])
+            else:
                 grad_weight.addmm_(grad_BV.T, hidden_ND[rows])
         return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from apl_bench.engine.attention import use_on_cpu
-from apl_bench.engine.device import Budgets
+from apl_bench.engine.device import Budgets, TokenBudget
+from apl_bench.engine.footprint import new_budgets, new_training_budget
 from apl_bench.engine.head import Head, check_head
 from apl_bench.engine.shared import can_share
 from apl_bench.randomness import StreamName
@@ -35,7 +36,6 @@ class Network:
         self.mixed = mixed
         self.head = Head.of(model)
         self.device: torch.device = self.head.weight_VD.device
-        self.budgets = Budgets.of(self.device)
         self.max_length = int(model.config.get_text_config().max_position_embeddings)
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
 
@@ -65,6 +65,18 @@ class Network:
         """Whether a prompt may stand once in a row, before all its completions (found out in fp32)."""
         return can_share(Network(self.model, mixed=False) if self.mixed else self)
 
+    @cached_property
+    def budgets(self) -> Budgets:
+        """How many tokens are held at a time."""
+        return new_budgets(self)
+
+    @property
+    def training_budget(self) -> TokenBudget:
+        """The same for training; measured on whichever policy of an engine trains first."""
+        if self.budgets.training is None:
+            self.budgets.training = new_training_budget(self)
+        return self.budgets.training
+
     def copy(self, name: StreamName) -> Network:
         """The same model with weights of its own; `name` is that of the randomness of weights that are new."""
         del name
@@ -73,7 +85,7 @@ class Network:
     def hand_on(self, twin: Twin) -> Twin:
         """The twin, with what was found out about this model."""
         twin.__dict__["shares_prompts"] = self.shares_prompts
-        twin.budgets = self.budgets
+        twin.__dict__["budgets"] = self.budgets
         return twin
 
     def hidden(self, ids: Tensor, **inputs: Any) -> Tensor:

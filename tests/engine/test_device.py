@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from apl_bench.engine import dpo, sampling, scoring, shared
-from apl_bench.engine.device import Budgets, TokenBudget, in_memory, is_out_of_memory, to_device
+from apl_bench.engine.device import TokenBudget, in_memory, is_out_of_memory, to_device
 from apl_bench.engine.network import Network
 from apl_bench.types import LengthBounds, SpecError
 from tests.engine import tiny
@@ -73,7 +73,6 @@ def test_arrays_arrive() -> None:
 def test_policies_of_an_engine_share_a_budget() -> None:
     network = tiny.network()
     assert network.copy(("twin",)).budgets is network.budgets
-    assert Budgets.of(torch.device("cuda")).training.num_tokens > network.budgets.training.num_tokens
 
 
 def test_sampling_and_scoring_give_the_same_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +111,11 @@ def test_a_gradient_begins_anew_where_memory_runs_out(monkeypatch: pytest.Monkey
         return found
 
     monkeypatch.setattr(shared, "logp_of_groups", logp_of_groups)
-    before = network.budgets.training.num_tokens
+    before = network.training_budget.num_tokens
     assert dpo.compute_gradient(network, pairs, 0.2) == pytest.approx(loss, abs=1e-6)
     found = gradient_of(network)
     assert (found - expected).norm() <= 1e-6 * expected.norm()
-    assert network.budgets.training.num_tokens < before
+    assert network.training_budget.num_tokens < before
 
 
 def test_a_pair_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,12 +139,12 @@ torch.set_num_threads(1)
 network = tiny.network()
 pairs = token_pairs(network, 400)
 dpo.compute_gradient(network, pairs.take(range(8)), 0.2)
-network.budgets.training.num_tokens = 1_000_000
+network.training_budget.num_tokens = 1_000_000
 with open("/proc/self/statm") as numbers:
     space = int(numbers.read().split()[0]) * resource.getpagesize()
 limit = space + int(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-print(dpo.compute_gradient(network, pairs, 0.2), network.budgets.training.num_tokens)
+print(dpo.compute_gradient(network, pairs, 0.2), network.training_budget.num_tokens)
 """
 
 

@@ -50,7 +50,7 @@ def test_micro_batches_change_no_gradient(kind: str) -> None:
     pairs = token_pairs(network, 9)
     found = []
     for budget in (1_000_000, 150, 1):
-        network.budgets.training.num_tokens = budget
+        network.training_budget.num_tokens = budget
         found.append((dpo.compute_gradient(network, pairs, 0.2), gradient_of(network)))
     assert [len(list(dpo.micro_batches(pairs, network)))] == [9]
     for loss, gradient in found[1:]:
@@ -63,7 +63,7 @@ def test_micro_batches_lose_no_pair_and_respect_the_budget(kind: str) -> None:
     network = tiny.network(kind)
     pairs = token_pairs(network, 20)
     costs = [shared.num_padded(network, group) for group in pairs.groups]
-    network.budgets.training.num_tokens = 120
+    network.training_budget.num_tokens = 120
     runs = list(dpo.micro_batches(pairs, network))
     assert sorted(row for run in runs for row in run) == list(range(20))
     assert len(runs) > 1
