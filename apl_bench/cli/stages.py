@@ -87,7 +87,7 @@ class Spending:
         total = self.total
         if not total.seconds:
             return
-        starts = f" in {self.num_starts} starts, what they recorded" if self.num_starts > 1 else ""
+        starts = f" recorded in {self.num_starts} starts" if self.num_starts > 1 else ""
         yield f"Where the time went: {total.seconds:.1f} s{starts}"
         ordered = sorted(self.stages.items(), key=lambda item: -item[1].seconds)
         rows = [stage.row(name, total.seconds) for name, stage in [*ordered, ("all", total)]]

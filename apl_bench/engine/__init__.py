@@ -12,6 +12,7 @@ parallel.py     batches side by side on a CPU
 batching.py     how sequences are padded and batched; why that changes no result
 weights.py      safetensors, atomically, and checksums
 memory.py       allocator settings of the C library
+flops.py        model FLOPs, and the most that a machine does a second
 """
 
 from __future__ import annotations

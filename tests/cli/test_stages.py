@@ -50,7 +50,7 @@ def test_each_start_is_held_against_its_own_machine() -> None:
     # 400 of 8 x 100, and 1,700 of 2 x 1,000
     assert rows([*EVENTS, *again])[0] == ["train", "10.0", "52.6", "2000", "200", "210.0", "75.0"]
     lines = list(spending.lines())
-    assert lines[0] == "Where the time went: 19.0 s in 2 starts, what they recorded"
+    assert lines[0] == "Where the time went: 19.0 s recorded in 2 starts"
     assert lines[-1] == (
         "Peak memory 800 MB, 2346 MB on the device. Measured matmul peak 100 to 1000 GFLOP/s "
         "(Big[31m GPU, bfloat16, threads: 8; cpu, float32, threads: 2)."

@@ -120,6 +120,13 @@ def test_products_of_other_kinds_are_not_guessed_at(model: Any) -> None:
     assert costs.update([GROUP]) == Work(LENGTH - 1, 0)
 
 
+def test_experts_apart_are_not_guessed_at_either() -> None:
+    body = torch.nn.ModuleDict({"up": torch.nn.Linear(2, 3), "words": torch.nn.Embedding(5, 2)})
+    assert flops._body_weights(body) == 6
+    body["experts"] = torch.nn.ModuleList([torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)])
+    assert flops._body_weights(body) is None
+
+
 def request(text: str, number: int) -> SampleRequest:
     return SampleRequest(Prompt(text, text), LengthBounds(2, 7), (1, "test", text, number))
 
