@@ -14,6 +14,7 @@ import click
 from apl_bench.cli.asking import AskingOptions, asking_options, opened
 from apl_bench.cli.console import heading, number, safe, table
 from apl_bench.cli.folders import ledger_folder
+from apl_bench.cli.plan import latency_option, part_text, specs_of, sums_text, wish_of
 from apl_bench.cli.run_options import parse_numbers, run_options
 from apl_bench.types import SpecError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from apl_bench.cli.progress import Progress
     from apl_bench.convergence import Curve, Grid, Point, Record
     from apl_bench.experiment import Experiment
+    from apl_bench.planning.plan import Wish
     from apl_bench.planning.units import Unit
     from apl_bench.spec import RunSpec
 
@@ -42,6 +44,7 @@ KEY = (
               help="Buy a step of labels more for each seed: the loss on pairs that nothing trained on")  # fmt: skip
 @click.option("--plan", "is_plan", is_flag=True, help="Say what it would buy, judge and train, and stop.")
 @run_options
+@latency_option
 @asking_options
 def converge(strategy: str, labels: str, epochs: str, held_out: bool, is_plan: bool, **rest: Any) -> None:
     """Draw loss and win rate against epochs at given numbers of labels: the way a preset's epochs are chosen.
@@ -52,12 +55,12 @@ def converge(strategy: str, labels: str, epochs: str, held_out: bool, is_plan: b
     from apl_bench.convergence import Grid, Record, curves, folder_of, seed_path
 
     asked: AskingOptions = rest["asked"]
-    out: Path = rest.pop("out")
+    out, latency_s = rest.pop("out"), rest.pop("latency")
     nums = sorted(parse_numbers("--labels", labels, "128,512"))
     grid = Grid(tuple(nums), tuple(sorted(parse_numbers("--epochs", epochs, "1-10 or 1,2,4,8"))), held_out)
     specs = _specs(strategy, **rest)
     records = [Record(seed_path(out, spec)) for spec in specs]
-    click.echo(cost(specs, records, grid, asked, out))
+    click.echo(cost(specs, records, grid, wish_of(asked, latency_s), ledger_folder(asked.ledger)))
     if not is_plan:
         _measure_all(specs, records, grid, asked)
         show(specs, curves(records, grid), folder_of(out, specs[0]))
@@ -65,7 +68,6 @@ def converge(strategy: str, labels: str, epochs: str, held_out: bool, is_plan: b
 
 def _specs(strategy: str, settings: tuple[str, ...], **rest: Any) -> list[RunSpec]:
     """What is measured, a spec for each seed."""
-    from apl_bench.cli.plan import specs_of
     from apl_bench.convergence import settings_of
     from apl_bench.registry import STRATEGIES
 
@@ -78,9 +80,8 @@ def _specs(strategy: str, settings: tuple[str, ...], **rest: Any) -> list[RunSpe
     return [settings_of(spec) for spec in specs_of([name], settings=settings, **rest)]
 
 
-def cost(specs: Sequence[RunSpec], records: Sequence[Record], grid: Grid, asked: AskingOptions, out: Path) -> str:
+def cost(specs: Sequence[RunSpec], records: Sequence[Record], grid: Grid, wish: Wish, folder: Path) -> str:
     """What is to be bought, judged and trained, and what of it is there already; of a network also what it costs."""
-    from apl_bench.cli.plan import part_text, sums_text, wish_of
     from apl_bench.judgments.ledger import Ledger
     from apl_bench.planning.plan import fits, parts_of
     from apl_bench.planning.standing import Standing
@@ -88,10 +89,10 @@ def cost(specs: Sequence[RunSpec], records: Sequence[Record], grid: Grid, asked:
     missing = [unit for spec, record in zip(specs, records, strict=True) for unit in _missing(spec, record, grid)]
     sections = [_counts(specs, records, grid, missing)]
     if missing:
-        wish, folder = wish_of(asked, None), ledger_folder(asked.ledger)
+        without_runs = Standing(specs, [], [], records[0].path)  # what runs recorded is not looked through
         with ExitStack() as stack:
             ledger = stack.enter_context(Ledger(folder)) if folder.is_dir() else None
-            parts = parts_of(specs, missing, Standing(specs, [], [], out), ledger, wish)
+            parts = parts_of(specs, missing, without_runs, ledger, wish)
         sections += [*map(part_text, parts), sums_text(parts, list(fits(parts, wish.caps)))]
     return "\n\n".join(sections) + "\n"
 
@@ -123,7 +124,7 @@ def _counts(specs: Sequence[RunSpec], records: Sequence[Record], grid: Grid, mis
     ]
     title = f"{_name(specs)}, seeds {format_seeds([spec.seed for spec in specs])}"
     lines = [heading(f"Converge: {title}"), table(["", "in all", "to do"], rows)]
-    lines.append(f"A training is of up to {grid.epochs[-1]} epochs, on {_listed(grid.labels)} labels.")
+    lines.append(f"A training is of up to {_epochs(grid.epochs[-1])}, on {_listed(grid.labels)} labels.")
     if grid.is_held_out:
         lines.append(f"{num_seeds * size} of the labels are held out (step 0): --no-held-out leaves them out.")
     return "\n".join(lines)

@@ -30,14 +30,17 @@ KINDS = {
     "people": "answered by people: apl-bench annotate",
     "other": "neither local nor over a network: what an answer costs is not known",
 }
+latency_option = click.option(
+    "--latency", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="What one call takes  [default: the mean of recorded calls of the same model]",
+)  # fmt: skip
 
 
 @click.command()
 @click.option("--strategy", help="Acquisition strategy; see: apl-bench list strategies")
 @click.option("--strategies", help="Several of them, such as random,certainty: as many runs, one command each")
 @run_options
-@click.option("--latency", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="What one call takes  [default: the mean of recorded calls of the same model]")  # fmt: skip
+@latency_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @asking_options
 def plan_(strategy: str | None, strategies: str | None, as_json: bool, **rest: Any) -> None:

@@ -133,11 +133,14 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cap_stops_it_and_what_it_was_told_stays(tmp_path: Path) -> None:
+def test_a_cap_is_kept_and_said_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     oracle = "openai(gpt-4.1-mini, template=paper-sentiment-v1)"
     done = invoke(tmp_path, "--labels", "4", "--epochs", "1", "--oracle", oracle, "--max-calls", "0", *SMALL)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "--max-calls 0 is not enough: 8 expected" in done.stdout
+    assert done.stderr.startswith("error: --max-calls 0 would be passed: with the next call it could be 1")
+    assert list((tmp_path / "runs").rglob("steps")) == []
 
 
 def test_choices_say_no_more_than_the_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
