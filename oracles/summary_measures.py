@@ -1,4 +1,4 @@
-"""What a summary is measured by: how much of the post it holds, how long, copied or unfinished it is.
+"""What a summary is measured by: how much of the post it holds, how long, copied, careless or unfinished it is.
 
 Each measure is a plain number; `summary.py` says what each is worth.
 """
@@ -11,21 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 from apl_bench.oracles.fluency import FUNCTION_WORDS
 from apl_bench.oracles.words import tokenize
 
 USUAL_CHARACTERS = 240  # the longest summaries that were judged have 242
 USUAL_DISTINCT = 160  # characters in the distinct words of such a text
-NUM_QUARTERS = 4
+COPIED_RUN = 8  # words in a row that stand in the post too: one in twenty of people's summaries has such a run
+PHRASE = 6  # words
 
 _MARKERS = re.compile(r"SUBREDDIT:|TITLE:|POST:|TL;?DR|<\|", re.IGNORECASE)
 _END = re.compile(r"[.!?\u2026][)\"'\u201d\u2019\]*]*\Z")
-_ASKS = re.compile(r"\?|\b(?:advice|advise|help|suggest\w*|thoughts|opinions?)\b", re.IGNORECASE)
+_CARELESS = re.compile(
+    r"\A\W*[a-z]"  # begins small
+    r"|\b(?:i|im|ive|id|dont|cant|didnt|doesnt|wont|isnt|wanna|gonna|u|ur|bc|cuz)\b"
+    r"|\.\.\.|\u2026"
+)
 _ENDINGS = (("'s", 3, ""), ("ing", 6, ""), ("ied", 5, "y"), ("ies", 5, "y"), ("ed", 5, ""), ("ly", 6, ""),
             ("ss", 3, "ss"), ("s", 4, ""))  # fmt: skip
-_LAST_CHARACTERS = 400  # of a post: where people ask
 _STOP = FUNCTION_WORDS | {"i", "us", "myself", "until", "while"}
 
 
@@ -50,26 +53,15 @@ class Post:
         return {stem: math.log1p(num) for stem, num in Counter(content(f"{self.title}\n{self.body}")).items()}
 
     @cached_property
-    def quarters(self) -> tuple[frozenset[str], ...]:
-        """The stems of each quarter of the body's content words."""
+    def later(self) -> frozenset[str]:
+        """The stems of the second half of the body's content words that the title has not."""
         stems = content(self.body)
-        cuts = [place * len(stems) // NUM_QUARTERS for place in range(NUM_QUARTERS + 1)]
-        return tuple(frozenset(stems[start:end]) for start, end in pairwise(cuts))
-
-    @cached_property
-    def title_stems(self) -> frozenset[str]:
-        """The stems of the title."""
-        return frozenset(content(self.title))
+        return frozenset(stems[len(stems) // 2 :]) - frozenset(content(self.title))
 
     @cached_property
     def words(self) -> str:
         """Its words in lower case, title first, one space around each: a run of words is copied if it is in here."""
         return f" {' '.join(lower_words(self.title))} | {' '.join(lower_words(self.body))} "
-
-    @cached_property
-    def asks(self) -> bool:
-        """Whether its title or its end asks for something."""
-        return bool(_ASKS.search(self.title) or _ASKS.search(self.body[-_LAST_CHARACTERS:]))
 
 
 def stem(word: str) -> str:
@@ -108,16 +100,12 @@ def recall(post: Post, text: str) -> float:
     return math.fsum(post.weights.get(stem, 0.0) for stem in sorted(set(content(text)))) / total if total else 0.0
 
 
-def spread(post: Post, text: str) -> float:
-    """How evenly it covers beginning, middle and end: the mean over quarters of sqrt(share of stems named)."""
-    said = frozenset(content(text))
-    shares = [len(said & quarter) / len(quarter) for quarter in post.quarters if quarter]
-    return math.fsum(map(math.sqrt, shares)) / NUM_QUARTERS
+def later(post: Post, text: str) -> float:
+    """sqrt of the share of the body's second half that it names, the title's stems left out.
 
-
-def title_recall(post: Post, text: str) -> float:
-    """The share of the title's stems that it names."""
-    return len(post.title_stems & frozenset(content(text))) / max(len(post.title_stems), 1)
+    A summary that is the title and the first lines again has little of it; the turn and the question stand late.
+    """
+    return math.sqrt(len(post.later & frozenset(content(text))) / max(len(post.later), 1))
 
 
 def support(post: Post, text: str) -> float:
@@ -126,9 +114,31 @@ def support(post: Post, text: str) -> float:
     return sum(stem in post.weights for stem in stems) / max(len(stems), 1)
 
 
-def request_kept(post: Post, text: str) -> float:
-    """1 where the post asks for something and the text does too, else 0."""
-    return float(post.asks and _ASKS.search(text) is not None)
+def own_words(post: Post, text: str) -> float:
+    """The share of its words outside runs of COPIED_RUN or more words that stand in the post; 0 where it has none."""
+    words = lower_words(text)
+    copied = [False] * len(words)
+    for start, stands_there in enumerate(_runs_in(post, words, COPIED_RUN)):
+        if stands_there:
+            copied[start : start + COPIED_RUN] = [True] * COPIED_RUN
+    return copied.count(False) / max(len(words), 1)
+
+
+def own_phrases(post: Post, text: str) -> float:
+    """The share of its runs of PHRASE words that do not stand in the post; 0 where it has none."""
+    runs = _runs_in(post, lower_words(text), PHRASE)
+    return runs.count(False) / max(len(runs), 1)
+
+
+def _runs_in(post: Post, words: list[str], size: int) -> list[bool]:
+    """Whether each run of `size` words stands in the post, in order of their starts."""
+    return [f" {' '.join(words[start : start + size])} " in post.words for start in range(len(words) - size + 1)]
+
+
+def care(text: str) -> float:
+    """1 / (1 + its slips): a small letter at the beginning, "i" for I, apostrophes left out, chat words, dots for an
+    end."""
+    return 1 / (1 + len(_CARELESS.findall(text.strip())))
 
 
 def longest_copy(post: Post, text: str) -> float:
@@ -139,6 +149,11 @@ def longest_copy(post: Post, text: str) -> float:
             start += 1
         longest = max(longest, end - start)
     return float(longest)
+
+
+def listing(text: str) -> float:
+    """The share of its words that are no function words: near 1 in a list of key words, a half in sentences."""
+    return len(content(text)) / max(len(lower_words(text)), 1)
 
 
 def num_markers(text: str) -> float:
@@ -170,7 +185,8 @@ MEASURES: Mapping[str, Callable[[Post, str], float]] = {
     "length": _alone(length),
     "substance": _alone(substance),
     "recall": recall,
-    "spread": spread,
-    "title": title_recall,
-    "request": request_kept,
+    "later": later,
+    "own words": own_words,
+    "own phrases": own_phrases,
+    "care": _alone(care),
 }

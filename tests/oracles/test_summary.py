@@ -59,6 +59,10 @@ WORSE = {
     "the post's words in random order": shuffled(measures.lower_words(BODY), 35),
     "its own words in random order": shuffled(GOOD.split(), len(GOOD.split())),
     "a list of key words": " dachshund, chocolate, wrapper, father, vet, emergency clinic, 28 pounds, morning, desk.",
+    "key words up to the usual length": " Dachshund, half a bar of dark chocolate, wrapper, father, dinner, floor, ten "
+    "years old, 28 pounds, normal, dangerous, small dogs, overreacting, emergency clinic, situation, vet, morning.",
+    "the words of the second half": " Weighs, acting normal, read dangerous small dogs, thinks overreacting, want pay, "
+    "emergency clinic, anybody situation, call vet, wait morning, dinner, desk, wrapper, floor, pounds, father, years.",
     "pieces of the prompt": GOOD + " TL;DR: POST: TITLE:",
     "cut off in the middle": GOOD[:120],
     "another matter": " I have been working at a new job for three months and my boss keeps asking me to stay late "
@@ -141,7 +145,7 @@ def test_substance_is_made_of_distinct_words() -> None:
 
 
 def test_measures_by_hand() -> None:
-    """Stems: title dog, chocolat; body dog x2, ate, bar, vet. Quarters of five: [dog], [ate], [bar], [dog, vet]."""
+    """Stems: title dog, chocolat; body dog, ate, bar, dog, vet, so the second half is bar, dog, vet less the title."""
     post = Post("Dog and chocolate", "The dogs ate bars. Dog to the vet?")
     text = "My dog at the vet: help, help."
     weights = {
@@ -152,25 +156,48 @@ def test_measures_by_hand() -> None:
         "vet": math.log1p(1),
     }
     assert post.weights == weights
-    assert [set(quarter) for quarter in post.quarters] == [{"dog"}, {"ate"}, {"bar"}, {"dog", "vet"}]
+    assert post.later == {"bar", "vet"}
     # named: dog, vet
     assert measures.recall(post, text) == pytest.approx(
         math.log(8) / math.log(4 * 16)
     )  # log 4 + log 2 of log 4 + 4 log 2
-    assert measures.spread(post, text) == pytest.approx((1 + 0 + 0 + 1) / 4)
-    assert measures.spread(post, "vet") == pytest.approx(math.sqrt(1 / 2) / 4)
-    assert measures.title_recall(post, text) == 1 / 2
+    assert measures.later(post, text) == pytest.approx(math.sqrt(1 / 2))
+    assert measures.later(post, "The dogs ate chocolate.") == 0  # its title and its first half
+    assert measures.later(Post("", ""), text) == 0
     assert measures.support(post, text) == 2 / 4  # dog, vet of dog, vet, help, help
-    assert measures.request_kept(post, text) == 1
-    assert measures.request_kept(post, "My dog at the vet.") == 0
-    assert measures.request_kept(Post("Dog", "The dog ate."), text) == 0  # a post that asks for nothing
     # 'dog to the vet' stands in the body; the title and the body are not joined: chocolate the dogs
     assert measures.longest_copy(post, "So dog to the vet now") == 4
     assert measures.longest_copy(post, "chocolate the dogs ate") == 3
+    assert measures.listing("My dog at the vet") == 2 / 5
+    assert measures.listing("") == 0
     assert measures.longest_copy(post, "") == measures.longest_copy(post, "og et") == 0
     # said dog, vet, help x2; the person dog, help: both have dog and one help
     assert measures.agreement("The dog, help", text) == pytest.approx(2 * 2 / (4 + 2))
     assert measures.agreement("", "") == 0
+
+
+def test_copied_words_are_not_its_own() -> None:
+    """Runs of COPIED_RUN words count, shorter ones do not; phrases are runs of PHRASE."""
+    post = Post("old ewe", "ant bee cat dog elk fox gnu hen ibis and so on")
+    assert (measures.COPIED_RUN, measures.PHRASE) == (8, 6)
+    assert measures.own_words(post, "ant bee cat dog elk fox gnu owl") == 1  # seven in a row
+    assert measures.own_words(post, "owl Bee cat dog elk, fox gnu hen ibis! owl") == pytest.approx(2 / 10)
+    assert measures.own_words(post, "ant bee cat dog elk fox gnu hen ibis") == 0  # two runs, of nine words together
+    assert measures.own_words(post, "ewe ant bee cat dog elk fox gnu") == 1  # the title does not run on into the body
+    assert measures.own_words(post, "") == measures.own_words(post, "?") == 0
+    # 'owl bee ... fox' is its own, 'bee ... gnu' is not
+    assert measures.own_phrases(post, "owl bee cat dog elk fox gnu") == 1 / 2
+    assert measures.own_phrases(post, "owl owl owl owl owl owl") == 1
+    assert measures.own_phrases(post, "owl owl owl owl owl") == 0  # too short to have one
+
+
+@pytest.mark.parametrize(
+    ("text", "slips"),
+    [("I asked. It's fine.", 0), ("He said so (I'm sure)! 2 of us.", 0), ("", 0), (" i asked", 1), ('"my dog', 1),
+     ("So i dont know", 2), ("Well... what\u2026", 2), ("U and I", 0), ("Should u go bc im ill", 3)],
+)  # fmt: skip
+def test_slips_are_counted(text: str, slips: int) -> None:
+    assert measures.care(text) == pytest.approx(1 / (1 + slips))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +226,7 @@ def test_oracle_and_judge_have_another_measure_of_length_and_other_digits() -> N
     assert scores[0].total != scores[1].total
 
 
-@pytest.mark.parametrize(("model", "total"), [("oracle", 0.857601), ("judge", 0.240893)])
+@pytest.mark.parametrize(("model", "total"), [("oracle", 0.232169), ("judge", 0.759976)])
 def test_the_shipped_digits_stand(model: str, total: float) -> None:
     """Other digits are another oracle, and the CHANGELOG says so."""
     assert Summary(model).explain(PROMPT, GOOD).total == total
