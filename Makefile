@@ -26,7 +26,7 @@ check: $(VENV)/.for-test
 
 # Speed, side by side with what users would pick instead
 bench: $(VENV)/.for-test
-	$(BIN)/python -m benchmarks
+	$(BIN)/apl-bench bench
 
 $(VENV)/.for-run: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "apl-bench needs Python 3.11 or newer; set PYTHON=")'
@@ -36,7 +36,7 @@ $(VENV)/.for-run: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.for-test: $(VENV)/.for-run
-	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,dev]'
+	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,bench,dev]'
 	touch $@
 
 $(VENV)/.for-test-slow: $(VENV)/.for-test

@@ -9,37 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from apl_bench.asking.asking import Asking, Terms
+from apl_bench.benchmarks.plan import Plan
+from apl_bench.benchmarks.provider import provider
+from apl_bench.benchmarks.results import Facts
 from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.oracles.openai_chat import OpenAIChat
 from apl_bench.types import Comparison, Completion, Pair, Prompt
 
 LATENCY_S = 0.05
-NUM = 2000
+NUM = 2000  # judgments
 LIMITS = (8, 16)
-_ROOT = Path(__file__).parent.parent
-
-
-@contextmanager
-def provider(limit: int) -> Iterator[str]:
-    """A provider in a process of its own; its base URL."""
-    command = [sys.executable, "-m", "tests.fake_provider", "--latency", str(LATENCY_S), "--max-concurrent", str(limit)]
-    process = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def oracle(url: str) -> OpenAIChat:
@@ -55,16 +41,16 @@ def pairs(num: int) -> list[Pair]:
     return [Pair(prompt, completion(f" good number {i}."), completion(f" bad number {i}.")) for i in range(num)]
 
 
-def ours(url: str) -> float:
+def ours(url: str, num: int) -> float:
     """Seconds for all of them, on the disk."""
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder)) as ledger, Asking(Terms()) as asking:
         judging = Judging(oracle(url), ledger, Manner(Mode.RECORD, "random"), asking)
         started = time.perf_counter()
-        judging.judge(pairs(NUM))
+        judging.judge(pairs(num))
         return time.perf_counter() - started
 
 
-def gather(url: str, limit: int) -> float:
+def gather(url: str, num: int, limit: int) -> float:
     """Seconds for all of them with asyncio.gather behind a semaphore."""
     source = oracle(url)
 
@@ -78,20 +64,24 @@ def gather(url: str, limit: int) -> float:
         await asyncio.gather(*map(one, comparisons))
         await source.close()
 
-    comparisons = [Comparison(pair, swapped=False) for pair in pairs(NUM)]
+    comparisons = [Comparison(pair, swapped=False) for pair in pairs(num)]
     started = time.perf_counter()
     asyncio.run(all_of(comparisons))
     return time.perf_counter() - started
 
 
-def measure() -> str:
-    """A line for each limit."""
-    lines = [
-        f"\n{NUM} judgments, {1000 * LATENCY_S:.0f} ms each, through the openai SDK (floor: what the limit allows)"
-    ]
-    for limit in LIMITS:
-        with provider(limit) as url:
-            floor, mine, theirs = NUM / limit * LATENCY_S, ours(url), gather(url, limit)
-        lines.append(f"  {limit:3} at once: floor {floor:6.2f} s, ours {mine:6.2f} s ({mine / floor:.2f} x floor), "
-                     f"gather {theirs:6.2f} s ({theirs / floor:.2f} x floor)")  # fmt: skip
-    return "\n".join(lines)
+def measure(_plan: Plan) -> Iterator[Facts]:
+    """A row for each limit."""
+    yield of_judgments(NUM, LIMITS)
+
+
+def of_judgments(num: int, limits: Sequence[int]) -> Facts:
+    """So many judgments, once for each limit; seconds, and how many times what the limit allows."""
+    rows = []
+    for limit in limits:
+        with provider(LATENCY_S, limit) as url:
+            seconds = (ours(url, num), gather(url, num, limit))
+        floor = num / limit * LATENCY_S
+        rows.append([str(limit), f"{floor:.2f}", *(f"{value:.2f} ({value / floor:.2f}x)" for value in seconds)])
+    title = f"{num} judgments through the openai SDK, {1000 * LATENCY_S:.0f} ms each"
+    return Facts("asking", "", title, ("calls at once", "what that allows, s", "apl-bench, s", "gather, s"), rows)

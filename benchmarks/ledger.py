@@ -1,24 +1,23 @@
 """A ledger of the paper's whole grid, 350,000 judgments of about 1.2 kB: opened, replayed, searched, shared, checked.
 
-    python -m benchmarks.ledger [NUM_JUDGMENTS]
-
 Each measurement is a process of its own, so that its peak memory is its own; a tenth of the ledger goes first, to show
 what grows with it. Sockets are blocked in the replay.
 """
 
 from __future__ import annotations
 
+import json
 import random
-import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
+from apl_bench.benchmarks.children import in_a_child, peak_memory_mb
+from apl_bench.benchmarks.results import Facts
 from apl_bench.judging import ORDER_SALT as SALT
 from apl_bench.judging import Judging, Manner, Mode, presented
 from apl_bench.judgments.ledger import Ledger
@@ -28,6 +27,11 @@ from apl_bench.judgments.verify import verify
 from apl_bench.oracles.classifier import Classifier
 from apl_bench.types import Completion, Pair, Prompt, Reply, Verdict
 
+if TYPE_CHECKING:
+    from apl_bench.benchmarks.plan import Plan
+
+MODULE = "apl_bench.benchmarks.ledger"
+
 NUM_JUDGMENTS = 350_000
 NUM_REPLAYED, BATCH = 50_000, 256
 TEXT = ("the film was a good bad movie and I liked it very much plot acting director scene never boring great story of "
@@ -35,12 +39,6 @@ TEXT = ("the film was a good bad movie and I liked it very much plot acting dire
 WORDS = TEXT.split()
 RAW = ('{{"first":{{"brokenness":0.12,"repetition":0.5,"sentiment":1.23}},"score_first":{0},"score_second":-0.2,'
        '"second":{{"brokenness":0.1,"repetition":0.2,"sentiment":0.1}}}}')  # fmt: skip
-
-
-def _peak_kb() -> int:
-    """This program's own peak; getrusage would count that of the process which started it, too."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii"))
-    return int(found[1]) if found else 0
 
 
 def pair(number: int) -> Pair:
@@ -152,27 +150,27 @@ STAGES: dict[str, Callable[[Path, int], str]] = {
 }
 
 
-def measure(nums: Sequence[int] = (NUM_JUDGMENTS // 10, NUM_JUDGMENTS)) -> Iterator[str]:
-    """A line for each stage, as it comes: seconds, CPU seconds and peak memory of its process, and its own figure."""
-    for num in nums:
-        yield f"\nA ledger of {num} judgments"
-        with tempfile.TemporaryDirectory() as name:
-            for stage in STAGES:
-                command = [sys.executable, "-m", "benchmarks.ledger", stage, str(Path(name) / "ledger"), str(num)]
-                yield subprocess.run(command, check=True, capture_output=True, text=True).stdout.rstrip()
+def measure(_plan: Plan) -> Iterator[Facts]:
+    """The whole ledger, and a tenth of it."""
+    for num in (NUM_JUDGMENTS // 10, NUM_JUDGMENTS):
+        yield of_ledger(num)
 
 
-def _stage(name: str, folder: Path, num: int) -> str:
+def of_ledger(num: int) -> Facts:
+    """A row for each stage: seconds, CPU seconds and peak memory of its process, and its own figure."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = str(Path(name) / "ledger")
+        rows = [cast("list[str]", in_a_child(MODULE, stage, folder, str(num))) for stage in STAGES]
+    columns = ("stage", "seconds", "CPU seconds", "peak MB", "figure")
+    return Facts("ledger", "", f"a ledger of {num} judgments", columns, rows)
+
+
+def _stage(name: str, folder: Path, num: int) -> list[str]:
     start = time.perf_counter()
     said = STAGES[name](folder, num)
     seconds, cpu_s = time.perf_counter() - start, time.process_time()
-    peak_mb = _peak_kb() / 1024
-    return f"  {name:20} {seconds:7.2f} s  CPU {cpu_s:7.2f} s  peak {peak_mb:5.0f} MB  {said}"
+    return [name, f"{seconds:.2f}", f"{cpu_s:.2f}", f"{peak_memory_mb():.0f}", said]
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] and sys.argv[1] in STAGES:
-        print(_stage(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
-    else:
-        for line in measure([int(num) for num in sys.argv[1:]] or (NUM_JUDGMENTS // 10, NUM_JUDGMENTS)):
-            print(line, flush=True)
+    print(json.dumps(_stage(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))

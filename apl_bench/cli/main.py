@@ -29,6 +29,8 @@ COMMANDS = {
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),
     "judge-report": Lazy("apl_bench.cli.judge_report:judge_report", "Say how good a judge is at judging."),
     "annotate": Lazy("apl_bench.cli.annotate:annotate", "Answer what runs ask of people; their agreement."),
+    "bench": Lazy("apl_bench.cli.bench:bench", "Measure speed and memory against what one would pick instead."),
+    "doctor": Lazy("apl_bench.cli.doctor:doctor", "Say which presets this machine can run, and what each lacks."),
     "check": Lazy("apl_bench.cli.check:check", "Say what is wrong with a strategy, task, oracle or wrapper."),
 }
 
