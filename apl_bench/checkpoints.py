@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,19 @@ _WEIGHTS = (f"{SAFE}.index.json", SAFE, f"{PICKLED}.index.json", PICKLED)
 _OF_OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
+class NotHereError(SpecError):
+    """What was asked for is not on this machine, and was not to be got from the hub; the hub may have it."""
+
+
 def require_commit(setting: str, model: str, revision: str | None) -> str:
     """The revision, if it is a commit; else raises SpecError with where it stands. `setting` is what to give."""
     if COMMIT.fullmatch(revision or ""):
         return str(revision)
     known = cached_commit(model)
     here = f"; in this machine's cache `main` is {known}" if known else ""
-    raise SpecError(f"the revision of {model!r} is {revision!r}; a model from the hub needs the 40-digit commit, as a "
-                    f"branch can change: {setting}=COMMIT, with the newest at {HUB}/{model}/commits/main, which "
-                    f"`apl-bench doctor PRESET --online` says too{here}")  # fmt: skip
+    raise NotHereError(f"the revision of {model!r} is {revision!r}; a model from the hub needs the 40-digit commit, as "
+                       f"a branch can change: {setting}=COMMIT, with the newest at {HUB}/{model}/commits/main, which "
+                       f"`apl-bench doctor PRESET --online` says too{here}")  # fmt: skip
 
 
 def fetch(model: str, revision: str, local_only: bool = False) -> Path:
@@ -51,22 +56,38 @@ def fetch(model: str, revision: str, local_only: bool = False) -> Path:
     try:
         return _fetch(model, revision, local_only)
     except (OSError, ValueError, errors.EntryNotFoundError, transport) as error:
-        raise SpecError(
+        raise NotHereError(
             f"the model {model!r} is not to be had at commit {revision}: {_why(model, revision, error)}"
         ) from error
 
 
-def newest_commit(model: str, revision: str | None = None) -> str:
-    """The commit that a revision, by default the branch `main`, stands for now. Asks the hub; raises SpecError."""
+@contextmanager
+def without_hub() -> Iterator[None]:
+    """Nothing is asked of the hub inside this block: its cache is all there is."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def newest_commit(model: str, revision: str | None = None, kind: str = "model") -> str:
+    """The commit that a revision of a model (or `dataset`), by default the branch `main`, stands for now.
+
+    Asks the hub, downloads nothing. Raises SpecError.
+    """
     from huggingface_hub import HfApi, errors
 
     transport = errors.HTTPError  # type: ignore[attr-defined]
     try:
-        commit = HfApi().model_info(model, revision=revision).sha
+        commit = HfApi().repo_info(model, revision=revision, repo_type=kind).sha
     except (OSError, ValueError, transport) as error:
         reason = _why(model, revision or "main", error)
         raise SpecError(f"the hub could not say the commit of {model!r}: {reason}") from error
-    assert commit is not None, "the hub says every model's commit"
+    assert commit is not None, "the hub says every commit"
     return commit
 
 
@@ -80,6 +101,15 @@ def cached_commit(model: str) -> str | None:
     return commit if COMMIT.fullmatch(commit) else None
 
 
+def lack_of_weights(folder: Path) -> str | None:
+    """What was expected where a folder has no weights that are read; None where it has some."""
+    if any((folder / name).is_file() for name in _WEIGHTS):
+        return None
+    others = sorted(path.name for path in folder.glob("*") if path.suffix in _OF_OTHERS)
+    has = f"and only {others[0]} is there" if others else "and there is none"
+    return f"Expected weights in {SAFE} (or {PICKLED}), {has}: write them with save_pretrained"
+
+
 def unreadable(what: str, folder: Path, error: BaseException) -> SpecError:
     """The error for a folder that could not be loaded: the reason in one line, and what to do."""
     if any(isinstance(cause, pickle.UnpicklingError) for cause in _chain(error)):
@@ -88,12 +118,11 @@ def unreadable(what: str, folder: Path, error: BaseException) -> SpecError:
                          "model")  # fmt: skip
     words = (str(error).splitlines() or [""])[0].rstrip(".")
     reason = f"{type(error).__name__} {words}".rstrip() if isinstance(error, LookupError) or not words else words
+    lack = lack_of_weights(folder)
     if "trust_remote_code" in str(error):
         remedy = "It needs code of its own, which apl-bench never runs: choose a model that transformers knows"
-    elif not any((folder / name).is_file() for name in _WEIGHTS):
-        others = sorted(path.name for path in folder.glob("*") if path.suffix in _OF_OTHERS)
-        has = f"and only {others[0]} is there" if others else "and there is none"
-        remedy = f"Expected weights in {SAFE} (or {PICKLED}), {has}: write them with save_pretrained"
+    elif lack is not None:
+        remedy = lack
     else:
         remedy = f"Expected config.json, {SAFE} (or {PICKLED}) and a tokenizer, as save_pretrained writes them"
     return SpecError(f"{what} could not be loaded: {reason}. {remedy}")

@@ -16,7 +16,7 @@ from apl_bench.judgments.ledger import Ledger
 from apl_bench.protocols import Engine, Strategy, Task
 from apl_bench.registry import ORACLES, STRATEGIES, TASKS, WRAPPERS
 from apl_bench.spec import PluginSpec, RunSpec, require
-from apl_bench.types import Prompt, SpecError
+from apl_bench.types import Prompt
 from apl_bench.wrapping import create_oracle
 
 
@@ -123,18 +123,23 @@ def prepare(spec: RunSpec) -> Materials:
         engine = TimedEngine(load_engine(spec.policy, spec.lora), clock)
         tokenizer = engine.reference().tokenizer
         train, test = task.prompts("train", tokenizer), task.prompts("test", tokenizer)
-    num_test = spec.evaluation.num_prompts
-    require(len(test) >= num_test, "evaluation.num_prompts", num_test, f"at most the {len(test)} held-out prompts")
-    return Materials(task, engine, train, test[:num_test], clock)
+    require_prompts(spec, len(train), len(test))
+    return Materials(task, engine, train, test[: spec.evaluation.num_prompts], clock)
+
+
+def require_prompts(spec: RunSpec, num_train: int, num_test: int) -> None:
+    """Raise SpecError unless the task has the prompts that a step keeps, and those of the evaluation."""
+    num_kept, num_evaluated = spec.loop.prompts_per_step, spec.evaluation.num_prompts
+    require(num_test >= num_evaluated, "evaluation.num_prompts", num_evaluated,
+            f"at most the {num_test} held-out prompts")  # fmt: skip
+    require(num_train >= num_kept, "loop.prompts_per_step", num_kept,
+            f"at most the {num_train} training prompts, which a step takes without replacement")  # fmt: skip
 
 
 def build(spec: RunSpec, materials: Materials, means: Means) -> Experiment:
-    """The run's parts; checks that a step can draw the prompts that it keeps without replacement."""
+    """The run's parts. Raises SpecError where one cannot be made."""
     strategy: Strategy = STRATEGIES.create(spec.strategy.name, spec.strategy.params)
     parts = (("oracle", spec.oracle), ("judge", spec.judge))
     judges = [means.judging(part, plugin, spec.judging.order) for part, plugin in parts]
-    experiment = Experiment(spec, materials, strategy, *judges)
-    num_kept, num_train = spec.loop.prompts_per_step, len(materials.train)
-    if num_kept > num_train:
-        raise SpecError(f"a step takes {num_kept} prompts and the task has {num_train}; lower loop.prompts_per_step")
-    return experiment
+    require_prompts(spec, len(materials.train), len(materials.test))
+    return Experiment(spec, materials, strategy, *judges)

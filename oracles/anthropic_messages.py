@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from apl_bench.oracles import anthropic_batches
-from apl_bench.oracles.anthropic_wire import Wire
+from apl_bench.oracles.anthropic_wire import KEY_VARIABLE, Wire
 from apl_bench.oracles.hosted import Hosted
 from apl_bench.oracles.remote import FilteredError, table_of
 from apl_bench.spec import nearest, require
@@ -31,6 +31,7 @@ class AnthropicMessages(Hosted):
     max_batch: ClassVar[int] = anthropic_batches.MAX_REQUESTS
     provider: ClassVar[str] = "anthropic"
     default_url: ClassVar[str] = "https://api.anthropic.com"
+    key_variable: ClassVar[str] = KEY_VARIABLE
 
     effort: str | None = None
 

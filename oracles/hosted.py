@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from apl_bench import templates
-from apl_bench.oracles.remote import Address, max_input_tokens
+from apl_bench.failures import CallError
+from apl_bench.oracles.remote import Address, key_from_environment, max_input_tokens
 from apl_bench.protocols import BatchOracle, Task
 from apl_bench.spec import nearest, require
-from apl_bench.types import JSON, Allowance, Comparison, Reading, Reply
+from apl_bench.types import JSON, Allowance, Comparison, Reading, Reply, SpecError
 from apl_bench.verdicts import read_json, read_text
 
 DEFAULT_MAX_OUTPUT_TOKENS = 2048  # a sentence and a letter take a tenth of it; a reasoning model's thoughts count too
@@ -28,6 +29,7 @@ class Hosted(BatchOracle):
 
     provider: ClassVar[str]
     default_url: ClassVar[str]
+    key_variable: ClassVar[str]
 
     model: str
     template: str
@@ -73,6 +75,14 @@ class Hosted(BatchOracle):
     def read(self, reply: Reply) -> Reading:
         """The verdict in a structured reply, or on the last line of a text, by the form that was asked for."""
         return read_json(reply, self._words) if self._form == "json" else read_text(reply, self._words)
+
+    def require_key(self) -> None:
+        """Raise SpecError where the environment lacks the key that the provider wants. Nothing is sent."""
+        needed_by = f"{self._address.public} ({self.model})" if self.base_url is None else None
+        try:
+            key_from_environment(self.key_variable, needed_by)
+        except CallError as error:
+            raise SpecError(str(error)) from error
 
     @abstractmethod
     def _parameters(self, comparison: Comparison) -> dict[str, JSON]:

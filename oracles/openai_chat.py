@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from apl_bench.oracles import openai_batches
 from apl_bench.oracles.hosted import Hosted
-from apl_bench.oracles.openai_wire import Wire
+from apl_bench.oracles.openai_wire import KEY_VARIABLE, Wire
 from apl_bench.oracles.remote import FilteredError, table_of
 from apl_bench.spec import nearest, require
 from apl_bench.types import JSON, BatchState, Comparison, Reply
@@ -38,6 +38,7 @@ class OpenAIChat(Hosted):
     max_batch: ClassVar[int] = openai_batches.MAX_REQUESTS
     provider: ClassVar[str] = "openai"
     default_url: ClassVar[str] = "https://api.openai.com/v1"
+    key_variable: ClassVar[str] = KEY_VARIABLE
 
     token_parameter: str = "max_completion_tokens"
     temperature: float | None = None

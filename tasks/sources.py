@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from apl_bench.checkpoints import NotHereError
 from apl_bench.protocols import Split
 from apl_bench.spec import COMMIT, nearest, require
 from apl_bench.types import JSON, SpecError
@@ -162,7 +163,7 @@ class HubSource(Generic[R]):
         try:
             return hf_hub_download(name, self.dataset.files[split], repo_type="dataset", revision=revision)
         except OSError as error:
-            raise SpecError(
+            raise NotHereError(
                 f"{name} at revision {revision} is not in the local cache and could not be downloaded "
                 f"({type(error).__name__}). Where there is a network: hf download --repo-type dataset {name} "
                 f"--revision {revision} ; HF_HUB_OFFLINE must not be set while it downloads"

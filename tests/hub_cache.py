@@ -30,7 +30,7 @@ from tests.fake_hub import cached
 from tests.oracles.checkpoints import SENTIMENT, word_tokenizer
 
 GPT2, PYTHIA, DISTILBERT = "edbeeching/gpt2-large-imdb", "pvduy/pythia-1B-sft-summarize-tldr", "lvwerra/distilbert-imdb"
-COMMIT = "c0" * 20
+COMMIT, DISTILBERT_COMMIT = "c0" * 20, "0fc02cd68445b599a9cb2da2368050e7fb31d29a"  # the second is the preset's
 
 _WORDS = ("good", "bad", "great", "poor", "film", "plot", "actor", "scene", "music", "end", "story", "camera")
 
@@ -105,15 +105,16 @@ def write_distilbert(folder: Path) -> None:
     })  # fmt: skip
 
 
-def write_models(cache: Path, scratch: Path, distilbert_commit: str) -> None:
-    """All three, as `main` at their commits."""
+def write(cache: Path, scratch: Path) -> None:
+    """The three models, as `main` at their commits, and 30 reviews and posts for each split."""
     writers = {GPT2: (COMMIT, write_gpt2), PYTHIA: (COMMIT, write_pythia),
-               DISTILBERT: (distilbert_commit, write_distilbert)}  # fmt: skip
-    for model, (commit, write) in writers.items():
+               DISTILBERT: (DISTILBERT_COMMIT, write_distilbert)}  # fmt: skip
+    for model, (commit, write_model) in writers.items():
         folder = scratch / model
         folder.mkdir(parents=True)
-        write(folder)
+        write_model(folder)
         cached(cache, model, commit, folder)
+    write_datasets(cache, 30)
 
 
 def write_datasets(cache: Path, num: int) -> None:

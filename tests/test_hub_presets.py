@@ -18,11 +18,12 @@ from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run
 from apl_bench.spec import PolicySpec, RunSpec
 from tests import hub_cache
+from tests.engine import tiny
 from tests.fake_hub import offline
 from tests.fake_provider import FakeProvider
-from tests.hub_cache import COMMIT, GPT2, PYTHIA
+from tests.hub_cache import COMMIT, DISTILBERT_COMMIT, GPT2, PYTHIA
+from tests.oracles.checkpoints import word_tokenizer
 
-DISTILBERT_COMMIT = "0fc02cd68445b599a9cb2da2368050e7fb31d29a"
 SMALL = (
     f"policy.revision={COMMIT}", "policy.num_threads=1", "loop.budget=16", "loop.labels_per_step=8",
     "loop.prompts_per_step=12", "loop.oversample=2", "loop.num_entropy_samples=2", "loop.waypoints=[0, 8, 16]",
@@ -35,8 +36,7 @@ SMALL = (
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of the hub that holds everything that the presets name."""
     folder = tmp_path_factory.mktemp("cache")
-    hub_cache.write_models(folder, tmp_path_factory.mktemp("scratch"), DISTILBERT_COMMIT)
-    hub_cache.write_datasets(folder, 30)
+    hub_cache.write(folder, tmp_path_factory.mktemp("scratch"))
     return folder
 
 
@@ -124,16 +124,16 @@ def test_every_setting_of_an_oracle_is_in_the_file(task: str, preset: str) -> No
 def test_a_policy_from_the_cache_is_the_one_that_was_saved(model: str, make: Any) -> None:
     loaded, tokens = load_model(PolicySpec(model, COMMIT, "float32", 1))
     ids = torch.tensor([tokens.encode("A film about cats")])
-    assert tokens.encode("A film about cats") == hub_cache.tokenizer().encode("A film about cats")
+    assert tokens.encode("A film about cats") == tiny.tokenizer().encode("A film about cats")
     with torch.no_grad():
         assert torch.equal(loaded(ids).logits, make()(ids).logits)
 
 
 @pytest.mark.usefixtures("no_hub")
 def test_the_classifier_from_the_cache_is_the_one_that_was_saved() -> None:
-    params = {**spec("imdb", "online").oracle.params}
+    params: dict[str, Any] = dict(spec("imdb", "online").oracle.params)
     (score,) = HuggingFace(**params).scores("film was", [" Great"])
-    ids = torch.tensor([[2, *hub_cache.word_tokenizer().encode("film was great", add_special_tokens=False), 3]])
+    ids = torch.tensor([[2, *word_tokenizer().encode("film was great", add_special_tokens=False), 3]])
     with torch.no_grad():
         assert score == pytest.approx(hub_cache.distilbert()(ids).logits[0, 1].item(), abs=2e-6)
 

@@ -30,11 +30,8 @@ SHIPPED = "shipped:"
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def merged(model: Any, adapter: str) -> Any:
-    """The model with an adapter, `shipped:NAME` or a folder as peft writes it, added to its weights.
-
-    Raises SpecError where there is none, or where it is another model's.
-    """
+def find_adapter(adapter: str) -> Path:
+    """The folder of an adapter, `shipped:NAME` or a folder as peft writes it. Raises SpecError where there is none."""
     with as_file(files("apl_bench.tasks") / "adapters") as shipped:
         folder = shipped / adapter.removeprefix(SHIPPED) if adapter.startswith(SHIPPED) else Path(adapter).expanduser()
         if folder.parent == shipped and not folder.is_dir():
@@ -42,12 +39,21 @@ def merged(model: Any, adapter: str) -> Any:
         if not all((folder / name).is_file() for name in FILES):
             raise SpecError(f"policy.adapter is {adapter!r}, where there is no adapter; expected {SHIPPED}NAME, or a "
                             f"folder with {' and '.join(FILES)}, as peft's save_pretrained writes them")  # fmt: skip
-        try:
-            whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-        except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise SpecError(f"policy.adapter {adapter!r} does not fit policy.model: {reason}. Expected an adapter that "
-                            "was trained on this model") from error  # fmt: skip
+        return folder
+
+
+def merged(model: Any, adapter: str) -> Any:
+    """The model with an adapter, as `find_adapter` finds it, added to its weights.
+
+    Raises SpecError where there is none, or where it is another model's.
+    """
+    folder = find_adapter(adapter)
+    try:
+        whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SpecError(f"policy.adapter {adapter!r} does not fit policy.model: {reason}. Expected an adapter that "
+                        "was trained on this model") from error  # fmt: skip
     return whole.requires_grad_(True)  # peft froze it
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import as_file, files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from apl_bench.checkpoints import fetch, require_commit, unreadable
+from apl_bench.checkpoints import fetch, lack_of_weights, require_commit, unreadable
 from apl_bench.engine.conversion import (
     converted_file,
     converted_wheel,
@@ -91,6 +92,12 @@ def find_checkpoint(policy: PolicySpec) -> Path | None:
     return _place(policy).find()
 
 
+def require_peft(what: str) -> None:
+    """Raise SpecError with the command that provides peft where `what` needs it and it is not installed."""
+    if find_spec("peft") is None:
+        raise SpecError(f"{what} needs peft: pip install 'apl-bench[lora]'")
+
+
 def num_parameters(folder: Path) -> int:
     """Weights of the model that a folder's config.json describes, tied ones once; none are loaded. Raises SpecError."""
     try:
@@ -129,7 +136,7 @@ def _place(policy: PolicySpec) -> _Place:
     if path.suffix == GGUF and path.is_file():
         return _Place(partial(converted_file, path), partial(convertible_file, path))
     if policy.model and path.is_dir():
-        return _Place(lambda: path, lambda: path)
+        return _Place(lambda: path, partial(_with_weights, path))
     _require_hub_id(policy)
     commit = require_commit("--set policy.revision", policy.model, policy.revision)
     return _Place(partial(fetch, policy.model, commit), partial(fetch, policy.model, commit, local_only=True))
@@ -141,6 +148,13 @@ def _shipped(name: str) -> Path:
         if name not in known:
             raise nearest(name, "shipped policy", known)
         return folder / name
+
+
+def _with_weights(folder: Path) -> Path:
+    lack = lack_of_weights(folder)
+    if lack is not None:
+        raise SpecError(f"policy.model {str(folder)!r} could not be loaded. {lack}")
+    return folder
 
 
 def _require_hub_id(policy: PolicySpec) -> None:
