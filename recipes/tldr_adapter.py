@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig
 from safetensors.torch import save_file
 
 from apl_bench.engine import scoring, shared
@@ -90,13 +89,12 @@ def save(network: LoraNetwork, out: Path) -> None:
         f"base_model.model.{name}": weight.detach().half().contiguous() for name, weight in network.parameters.items()
     }
     save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = LoraConfig(
-        r=LORA.rank, lora_alpha=LORA.alpha, target_modules=sorted(LORA.targets), lora_dropout=0.0, bias="none",
-        task_type="CAUSAL_LM", base_model_name_or_path=BASE, inference_mode=True,
-    )  # fmt: skip
-    fields = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}
-    stated = {key: value for key, value in fields.items() if value not in (None, False, {}, [])}
-    (out / "adapter_config.json").write_text(json.dumps(stated, indent=2, sort_keys=True, default=str) + "\n")
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": BASE, "inference_mode": True,
+        "r": LORA.rank, "lora_alpha": LORA.alpha, "target_modules": list(LORA.targets), "lora_dropout": 0.0,
+        "bias": "none",
+    }  # fmt: skip
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 def main() -> None:

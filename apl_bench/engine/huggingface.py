@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import transformers
 from apl_bench.engine import dpo, sampling, scoring, shared
 from apl_bench.engine.flops import Costs, Meter, by_prompt, measured_peak
 from apl_bench.engine.memory import keep_freed_memory
-from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model
+from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model, require_peft
 from apl_bench.engine.network import Network
 from apl_bench.engine.weights import checksum, load_weights, save_weights
 from apl_bench.protocols import AfterEpoch, Policy, Tokenizer
@@ -231,6 +230,11 @@ def load_engine(policy: PolicySpec, lora: LoraSpec | None = None) -> HuggingFace
     torch.set_num_threads(policy.num_threads)
     keep_freed_memory()
     model, tokenizer = load_model(policy)
+    if policy.adapter is not None:
+        require_peft("policy.adapter")
+        from apl_bench.engine.lora import merged
+
+        model = merged(model, policy.adapter)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     return HuggingFaceEngine(_network(model, policy, lora), tokenizer, eos_ids(model, tokenizer))
 
@@ -239,8 +243,7 @@ def _network(model: Any, policy: PolicySpec, lora: LoraSpec | None) -> Network:
     mixed = policy.dtype == "bfloat16"
     if lora is None:
         return Network(model, mixed)
-    if find_spec("peft") is None:
-        raise SpecError("training with [lora] needs peft: pip install 'apl-bench[lora]'")
+    require_peft("[lora]")
     from apl_bench.engine.lora import Adapters, LoraNetwork
 
     return LoraNetwork(model, mixed, Adapters(model, lora), None)

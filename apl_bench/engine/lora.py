@@ -49,7 +49,8 @@ def merged(model: Any, adapter: str) -> Any:
     """
     folder = find_adapter(adapter)
     try:
-        whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        with _quiet():
+            whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecError(f"policy.adapter {adapter!r} does not fit policy.model: {reason}. Expected an adapter that "
@@ -118,9 +119,10 @@ class Adapters:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """peft warns of several adapters in one model, which is what is wanted here."""
+    """peft warns of several adapters in one model, which is what is wanted here, and asks transformers for old names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="peft")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         yield
 
 
