@@ -51,8 +51,8 @@ class StepByHand:
         """One step."""
         sizes, new = self.shape.step, self.shape.lengths.mean_completion
         samples = generate(self.theta, self.prompts, Request(sizes.num_entropy_samples, 1.0, new, new))
-        entropy = -logps(self.theta, samples).reshape(len(self.prompts), -1).mean(1)
-        kept = [self.prompts[row] for row in np.argsort(-entropy, kind="stable")[: sizes.num_prompts]]
+        entropy = -self._logps(self.theta, samples).reshape(len(self.prompts), -1).mean(1)
+        kept = [self.prompts[row] for row in highest(entropy, sizes.num_prompts)]
         drawn = generate(self.theta, kept, Request(NUM_COMPLETIONS, TEMPERATURE, new, new))
         pairs, reference = label(best(self._candidates(kept, drawn), sizes.num_labels))
         made = peers.trainer(self.shape, copy.deepcopy(self.theta_0), pairs, reference, sizes.num_epochs)
@@ -61,8 +61,18 @@ class StepByHand:
     def _candidates(self, kept: Sequence[shapes.Tokens], drawn: Sequence[Generated]) -> Candidates:
         flat = [tokens for batch in drawn for tokens in completions(batch)]
         both = [flat[start : start + NUM_COMPLETIONS] for start in range(0, len(flat), NUM_COMPLETIONS)]
-        scores = (logps(model, drawn).reshape(len(kept), -1) for model in (self.theta, self.theta_0))
+        scores = (self._logps(model, drawn).reshape(len(kept), -1) for model in (self.theta, self.theta_0))
         return Candidates(kept, both, *scores)
+
+    def _logps(self, model: Any, batches: Sequence[Generated]) -> np.ndarray:
+        with torch.autocast(self.shape.device, dtype=torch.bfloat16, enabled=self.shape.mixed):
+            return logps(model, batches)
+
+
+def highest(scores: np.ndarray, num: int) -> list[int]:
+    """Rows of the `num` largest, largest first."""
+    rows: list[int] = np.argsort(-scores, kind="stable")[:num].tolist()
+    return rows
 
 
 def logps(model: Any, batches: Sequence[Generated]) -> np.ndarray:
@@ -85,7 +95,7 @@ def completions(batch: Generated) -> Iterator[shapes.Tokens]:
 def best(candidates: Candidates, num: int) -> Candidates:
     """The candidates with the largest |margin|, equation 9 (beta changes no order)."""
     reward_SK = candidates.policy_SK - candidates.reference_SK
-    rows = np.argsort(-np.abs(reward_SK[:, 0] - reward_SK[:, 1]), kind="stable")[:num]
+    rows = highest(np.abs(reward_SK[:, 0] - reward_SK[:, 1]), num)
     prompts = [candidates.prompts[row] for row in rows]
     both = [candidates.completions[row] for row in rows]
     return Candidates(prompts, both, candidates.policy_SK[rows], candidates.reference_SK[rows])

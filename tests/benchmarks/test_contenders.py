@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from apl_bench.acquisition import acquire
 from apl_bench.benchmarks import networks, peers, sampling, shapes, step, step_by_hand, suites, training
 from apl_bench.benchmarks.plan import Turn, interleave, top_operators
 from apl_bench.engine import scoring
+from apl_bench.engine.huggingface import HuggingFaceEngine
 from apl_bench.judgments.ledger import Ledger
 from tests.benchmarks import tiny
 
@@ -78,16 +79,30 @@ def test_a_step_is_the_same_for_both(kind: Callable[[], shapes.Shape], ledger: L
 
 
 def test_our_step_goes_through_the_shipped_strategy(ledger: Ledger) -> None:
-    """A second turn scores as much as the first: nothing is remembered from one to the next."""
     shape = tiny.llama()
-    theta_0 = networks.network(shape, shapes.build(shape))
     theta = networks.network(shape, shapes.nudged(shapes.build(shape)))
-    engine = networks.engine(shape, theta_0)
+    engine = networks.engine(shape, networks.network(shape, shapes.build(shape)))
     found = acquire(step.experiment_of(shape, engine, ledger), step.STEP, networks.policy(shape, theta), [])
     head = found.rows[0]
     assert (head["num_drawn"], head["num_candidates"]) == (8, 4)
     assert head["num_scored"] == 2 * 4 * 2 * shape.lengths.mean_completion
     assert len(step.preferences(found)) == shape.step.num_labels
+
+
+def test_our_second_step_remembers_nothing_of_the_first(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = tiny.llama()
+    made: list[HuggingFaceEngine] = []
+
+    def engine(*args: Any) -> HuggingFaceEngine:
+        made.append(HuggingFaceEngine(args[1], networks.tokenizer(shape), networks.EOS_IDS))
+        return made[-1]
+
+    monkeypatch.setattr(networks, "engine", engine)
+    ours = step.contenders(shape, ledger)["apl-bench"]
+    assert ours() == ours()
+    first, second = (each.work() for each in made)
+    assert first == second
+    assert first.num_flops > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -102,6 +117,27 @@ def test_log_probabilities_by_hand_are_ours(kind: Callable[[], shapes.Shape]) ->
     assert step_by_hand.logps(model, batches) == pytest.approx(ours, abs=1e-4)
     with torch.no_grad():
         assert peers.full_logp(model, rows.prompts, rows.completions).numpy() == pytest.approx(ours, abs=1e-4)
+
+
+def test_by_hand_the_prompts_of_the_highest_entropy_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = tiny.llama()
+    entropy = np.arange(8.0)  # of the last prompt the highest
+    asked: list[list[shapes.Tokens]] = []
+
+    def logps(_model: object, batches: list[sampling.Generated]) -> np.ndarray:
+        num = sum(len(batch.ids) for batch in batches)
+        return -np.repeat(entropy, num // 8) if num == 8 * shape.step.num_entropy_samples else np.zeros(num)
+
+    def generate(model: object, prompts: list[shapes.Tokens], request: sampling.Request) -> list[sampling.Generated]:
+        asked.append(list(prompts))
+        return sampling.generate(model, prompts, request)
+
+    monkeypatch.setattr(step_by_hand, "logps", logps)
+    monkeypatch.setattr(step_by_hand, "generate", generate)
+    prompts = step.train_prompts(shape)
+    theta_0 = shapes.build(shape)
+    step_by_hand.StepByHand(shape, theta_0, shapes.nudged(theta_0), prompts).run()
+    assert asked == [prompts, prompts[:3:-1]]
 
 
 def test_by_hand_the_largest_margins_are_kept_and_the_alphabet_decides() -> None:
