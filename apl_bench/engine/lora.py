@@ -119,7 +119,7 @@ class Adapters:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """peft warns of several adapters in one model, which is what is wanted here, and asks transformers for old names."""
+    """peft warns of several adapters in a model, which is what is wanted here, and asks transformers for old names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="peft")
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
