@@ -1,5 +1,6 @@
 """Peak memory of DPO, each case in a process of its own: all weights and adapters, few labels and four times as many.
 
+Few are two mini-batches: the first update leaves Adam's moments, and it is beside these that the second one runs.
 What is measured is `finetune` as a run calls it, theta_0 and the reference's log-probabilities included, from a model
 with random weights; loading one from a file takes no more.
 """
@@ -23,7 +24,7 @@ from apl_bench.engine.memory import keep_freed_memory
 from apl_bench.types import Completion, Preference, Prompt
 
 MODULE = "apl_bench.benchmarks.memory"
-TIMES = (1, 4)  # so many times the shape's mini-batch
+TIMES = (2, 8)  # so many mini-batches of the shape
 COLUMNS = ("trained", "labels", "updates", "peak MB", "of it model and imports, MB")
 
 
