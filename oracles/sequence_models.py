@@ -122,7 +122,8 @@ class SequenceModel:
         """The model's outputs for each sequence of tokens, each of shape (num_labels,), float64.
 
         Every pass has `batch_size` rows of one length, the last row again where there are fewer: kernels and their
-        order of summing follow the shape alone, so that a row's bits do not depend on what stands beside it.
+        order of summing follow the shape alone, so that a row's bits do not depend on what stands beside it. On a CPU a
+        pass of several rows has one thread, since several share the rows out, and some rows fall on their borders.
         """
         rows_of: dict[int, list[int]] = defaultdict(list)
         for row, tokens in enumerate(sequences):
@@ -140,8 +141,14 @@ class SequenceModel:
         import torch
 
         ids = torch.tensor(rows, dtype=torch.long, device=self.model.device)
-        with torch.inference_mode():
-            logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        num_threads = torch.get_num_threads()
+        if len(rows) > 1:
+            torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        finally:
+            torch.set_num_threads(num_threads)
         outputs: np.ndarray = logits.double().cpu().numpy()
         return outputs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,7 @@ def test_more_tokens_than_the_model_takes_are_refused_at_once(folders: dict[str,
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_size", [1, 4])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.usefixtures("two_threads")
 def test_a_score_does_not_depend_on_what_else_is_asked(
     folders: dict[str, Path], kind: str, batch_size: int, dtype: str
 ) -> None:
@@ -179,6 +180,14 @@ def test_a_score_does_not_depend_on_what_else_is_asked(
     for order in (list(range(40)), list(range(40))[::-1], rng.permutation(40).tolist()):
         together = asked.scores("the film was", [texts[row] for row in order])
         assert together == [alone[row] for row in order]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 def test_texts_of_other_lengths_are_never_padded(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
