@@ -135,13 +135,13 @@ class Report:
 
     def _markdown(self) -> Iterator[str]:
         yield "# Speed and memory\n"
-        yield from MANNER
-        yield ""
         yield from _table(("machine", ""), [[name, str(value)] for name, value in self.environment.items()])
         if self.shapes:
             yield from _table(("shape", ""), [[name, str(text)] for name, text in self.shapes.items()])
         if self.races:
             yield "## Ratios\n"
+            yield from MANNER
+            yield ""
             yield from _table(RATIO_COLUMNS, self.ratio_rows)
         for result in self.results:
             yield f"## {heading_of(result)}\n"

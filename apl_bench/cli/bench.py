@@ -130,5 +130,5 @@ def _conclude(report: Report, out: Path) -> None:
 
             draw(report, out / FIGURE)
             written.append(FIGURE)
-    click.echo("\n" + "\n".join(MANNER))
+        click.echo("\n" + "\n".join(MANNER))
     click.echo("\n" + "\n".join(f"wrote {out / name}" for name in written))
