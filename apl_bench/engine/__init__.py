@@ -8,11 +8,15 @@ sampling.py     the sampling loop; cache.py holds its keys and values
 scoring.py      log-probabilities on completion positions; head.py the head's part
 dpo.py          equation 4 and its updates
 attention.py    attention for one new token on a CPU
+embedding.py    input embeddings whose gradient is added in place
+device.py       token budgets, and what happens when memory runs out; footprint.py measures what a token takes
+shared.py       rows in which a prompt stands once; prefill.py prompts run once before their completions
+lora.py         adapters
 parallel.py     batches side by side on a CPU
 batching.py     how sequences are padded and batched; why that changes no result
 weights.py      safetensors, atomically, and checksums
 memory.py       allocator settings of the C library
-flops.py        model FLOPs, and the most that a machine does a second
+flops.py        model FLOPs, and the most that a machine does a second; hardware.py what machine it is
 """
 
 from __future__ import annotations

@@ -121,7 +121,8 @@ def compute_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
 
 def _sum_up(network: Network, pairs: TokenPairs, beta: float, runs: Sequence[Sequence[int]]) -> float:
     for weight in network.parameters.values():
-        weight.grad = None
+        if weight.grad is not None:
+            weight.grad.zero_()  # not let go of: other things would settle in the gap, and the heap would grow
     total = torch.zeros((), dtype=torch.float64, device=network.device)
     for rows in runs:
         part = pairs.take(rows)

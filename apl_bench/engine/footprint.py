@@ -25,7 +25,7 @@ MOST_TOKENS = {
     "cpu": {"sampling": 16384, "scoring": 4096, "training": 2048},
     "cuda": {"sampling": 131072, "scoring": 65536, "training": 16384},
 }
-SAMPLE_LENGTH = 256  # tokens of the sequence that is measured
+SAMPLE_LENGTH = 64  # tokens of the sequence that is measured
 
 
 def new_budgets(network: Network) -> Budgets:

@@ -96,7 +96,8 @@ class _LinearTokenLogp(torch.autograd.Function):
         weight, grad_N, kept = weight_VD.to(hidden_ND.dtype), grads[0].float(), ctx.p_NV
         del ctx.p_NV  # its contents are overwritten here: a second backward must fail, not be wrong
         grad_hidden = torch.empty_like(hidden_ND)
-        grad_weight: Tensor | None = None
+        grad_weight = _gradient_to_add_to(weight_VD, hidden_ND.dtype)
+        in_place = grad_weight is not None
         for rows in _buffers(hidden_ND, weight_VD):
             p_BV = _logp(hidden_ND[rows], weight_VD).exp_() if kept is None else kept
             p_BV.mul_(-grad_N[rows, None]).scatter_add_(1, tokens_N[rows, None], grad_N[rows, None])
@@ -108,7 +109,19 @@ class _LinearTokenLogp(torch.autograd.Function):
                 grad_weight = torch.mm(grad_BV.T, hidden_ND[rows])
             else:
                 grad_weight.addmm_(grad_BV.T, hidden_ND[rows])
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight_VD.dtype), None
+        if in_place or grad_weight is None:
+            return grad_hidden, None, None
+        return grad_hidden, grad_weight.to(weight_VD.dtype), None
+
+
+def _gradient_to_add_to(weight_VD: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The gradient that a weight has from earlier micro-batches, if products of this dtype can be added to it.
+
+    autograd would make two arrays of the weight's size beside it, for what is returned and for its sum with what tied
+    embeddings get: with a large vocabulary that is the most that training holds at a time.
+    """
+    grad_VD = weight_VD.grad if weight_VD.is_leaf else None
+    return grad_VD if grad_VD is not None and grad_VD.dtype == dtype else None
 
 
 def _buffers(hidden_ND: Tensor, weight_VD: Tensor) -> list[slice]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from apl_bench.engine.attention import use_on_cpu
 from apl_bench.engine.device import Budgets, TokenBudget
+from apl_bench.engine.embedding import use_in_place_gradient
 from apl_bench.engine.footprint import new_budgets, new_training_budget
 from apl_bench.engine.head import Head, check_head
 from apl_bench.engine.shared import can_share
@@ -32,6 +33,7 @@ class Network:
                 f"{type(model).__name__} has no body and head as a causal language model has; choose another"
             )
         use_on_cpu(model)
+        use_in_place_gradient(model)
         self.model = model.eval()
         self.mixed = mixed
         self.head = Head.of(model)

@@ -45,6 +45,17 @@ def test_probabilities_that_do_not_fit_into_the_buffer_are_computed_again(monkey
         assert (kept - again).norm() <= 1e-6 * kept.norm()
 
 
+def test_a_gradient_that_is_there_is_added_to() -> None:
+    hidden, weight, tokens = _inputs(50)
+    head = Head(weight, None, 1.0, None)
+    head.token_logp(hidden, tokens).sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    once, place = weight.grad.clone(), weight.grad.data_ptr()
+    head.token_logp(hidden, tokens).sum().backward()  # type: ignore[no-untyped-call]
+    assert weight.grad.data_ptr() == place
+    assert (weight.grad - 2 * once).norm() <= 1e-6 * once.norm()
+
+
 def test_a_second_backward_fails_rather_than_being_wrong() -> None:
     hidden, weight, tokens = _inputs(5)
     total = Head(weight, None, 1.0, None).token_logp(hidden, tokens).sum()

@@ -185,6 +185,7 @@ def test_the_last_token_may_be_eos() -> None:
 
 def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network, fed = tiny.network(), []
+    assert network.budgets  # measured on the model, at first use
     original = network.hidden
 
     def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:

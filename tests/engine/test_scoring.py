@@ -75,6 +75,7 @@ def test_nothing_to_score() -> None:
 
 def test_each_prompt_runs_once_and_only_its_completions_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     network, fed = tiny.network(), []
+    assert network.budgets  # measured on the model, at first use
     original = network.hidden
 
     def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
