@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -105,8 +105,12 @@ class PromptPool:
         if not completions or self.models.policy is self.models.reference:
             return np.zeros(len(completions))
         policy_logp = self.models.policy.logp(prompts, completions)
+        self.meter.scored(completions)
+        return self._reward(prompts, completions, policy_logp)
+
+    def _reward(self, prompts: Sequence[Prompt], completions: Sequence[Completion], policy_logp: Any) -> np.ndarray:
         reference_logp = self.models.reference.logp(prompts, completions)
-        self.meter.scored([*completions, *completions])
+        self.meter.scored(completions)
         return np.asarray(implicit_reward(policy_logp, reference_logp, self.settings.beta))
 
     def candidates(self, rows: Sequence[int]) -> CandidatePool:
@@ -142,7 +146,7 @@ class CandidatePool(PromptPool):
         return self.settings.num_completions
 
     @cached_property
-    def _drawn(self) -> dict[int, tuple[Completion, ...]]:
+    def _drawn(self) -> dict[int, tuple[Sample, ...]]:
         return {}
 
     @cached_property
@@ -157,9 +161,8 @@ class CandidatePool(PromptPool):
             prompts = [self.prompts[row] for row in missing]
             samples = self._sample(self.models.sampler, prompts, "completion", num, self.settings.temperature)
             for place, row in enumerate(missing):
-                drawn = samples[place * num : (place + 1) * num]
-                self._drawn[row] = tuple(sample.completion for sample in drawn)
-        return [self._drawn[row] for row in rows]
+                self._drawn[row] = tuple(samples[place * num : (place + 1) * num])
+        return [tuple(sample.completion for sample in self._drawn[row]) for row in rows]
 
     @cached_property
     def completions_SK(self) -> list[tuple[Completion, ...]]:
@@ -169,19 +172,24 @@ class CandidatePool(PromptPool):
     @property
     def drawn(self) -> dict[int, tuple[Completion, ...]]:
         """The completions that exist so far, by row: what a run records."""
-        return dict(self._drawn)
+        return {row: tuple(sample.completion for sample in samples) for row, samples in self._drawn.items()}
 
     def rewards(self, rows: Sequence[int]) -> np.ndarray:
         """Implicit rewards r = beta (log p_theta_t - log p_theta_0) of these rows (equation 5), shape (rows, K), nats.
 
-        Only the rows that are asked for are drawn and scored, each of them once.
+        Only the rows that are asked for are drawn and scored, each of them once. What theta_t drew needs no scoring by
+        theta_t: its log-probabilities come with the samples.
         """
         missing = [row for row in dict.fromkeys(rows) if row not in self._rewards]
         if missing:
             prompts = [self.prompts[row] for row in missing for _ in range(self.num_completions)]
             flat = [completion for row in self.completions(missing) for completion in row]
-            values = self.reward(prompts, flat).reshape(len(missing), self.num_completions)
-            self._rewards.update(zip(missing, values, strict=True))
+            if self.models.sampler is self.models.policy is not self.models.reference:
+                policy_logp = np.array([sample.logp for row in missing for sample in self._drawn[row]])
+                values = self._reward(prompts, flat, policy_logp)
+            else:
+                values = self.reward(prompts, flat)
+            self._rewards.update(zip(missing, values.reshape(len(missing), self.num_completions), strict=True))
         return np.array([self._rewards[row] for row in rows]).reshape(len(rows), self.num_completions)
 
     @property

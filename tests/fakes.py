@@ -62,8 +62,8 @@ class TablePolicy:
     def _draw(self, request: SampleRequest) -> Sample:
         number = int(request.stream[-1])
         completion = Completion(f" {number}", (number,), finished=True)
-        is_entropy = "entropy" in request.stream
-        return Sample(completion, -self._entropy[request.prompt.id] if is_entropy else 0.0)
+        place = request.prompt.id
+        return Sample(completion, -self._entropy[place] if "entropy" in request.stream else self._logp[place][number])
 
 
 def table_pool(reward_SK: Sequence[Sequence[float]], entropy_S: Sequence[float] = ()) -> CandidatePool:

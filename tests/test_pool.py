@@ -10,9 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apl_bench.checks.toys import NUM_TOKENS, different
+from apl_bench.pool import CandidatePool, Models
 from apl_bench.strategies.uniform import Random
 from apl_bench.types import Completion, PairIndex, Preference, Prompt
-from tests.fakes import FakePolicy, TablePolicy, constant, pool, prompt_pool, prompts, table_pool
+from tests.fakes import (
+    BOUNDS,
+    SETTINGS,
+    FakePolicy,
+    TablePolicy,
+    constant,
+    pool,
+    prompt_pool,
+    prompts,
+    table_pool,
+)
 
 GOOD, BAD = Completion(" good" * 4, (1,) * 4, finished=False), Completion(" bad" * 4, (0,) * 4, finished=False)
 
@@ -94,7 +105,19 @@ def test_features_are_computed_once() -> None:
     candidates = pool(theta, theta_0, 3)
     for _ in range(2):
         _ = candidates.entropy_S, candidates.reward_SK, candidates.margin(candidates.all_pairs)
-    assert (theta.num_sampled, theta.num_scored, theta_0.num_sampled, theta_0.num_scored) == (3 * 2 + 3 * 4, 6, 0, 6)
+    assert (theta.num_sampled, theta.num_scored, theta_0.num_sampled, theta_0.num_scored) == (3 * 2 + 3 * 4, 0, 0, 6)
+
+
+def test_theta_scores_what_it_did_not_draw() -> None:
+    theta, theta_0 = TablePolicy([[3.0, 1.0]] * 2, [0.0] * 2), TablePolicy([[1.0, 1.0]] * 2, [0.0] * 2)
+    drawn_by = {
+        sampler: CandidatePool(prompts(2), Models(theta, theta_0, sampler), SETTINGS, lambda _prompt: BOUNDS)
+        for sampler in (theta, theta_0)
+    }
+    for candidates in drawn_by.values():
+        assert candidates.reward_SK.tolist() == [[2.0, 0.0]] * 2
+    assert [drawn_by[sampler].meter.num_scored for sampler in (theta, theta_0)] == [4, 8]
+    assert theta.num_scored == 4
 
 
 def test_entropies_of_a_shortlist_are_kept() -> None:
