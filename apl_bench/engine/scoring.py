@@ -20,7 +20,7 @@ from apl_bench.engine.prefill import feed, prefill
 
 # Prompts and completions are padded to multiples of these, for a small model and for a large one: every padded token
 # costs a pass, and every batch of other lengths costs reading all weights.
-LENGTH_STEPS = ((4, 4), (32, 16))
+LENGTH_STEPS = ((4, 4), (64, 32))
 
 
 @dataclass(frozen=True, slots=True)
