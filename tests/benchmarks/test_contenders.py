@@ -85,7 +85,7 @@ def test_our_step_goes_through_the_shipped_strategy(ledger: Ledger) -> None:
     found = acquire(step.experiment_of(shape, engine, ledger), step.STEP, networks.policy(shape, theta), [])
     head = found.rows[0]
     assert (head["num_drawn"], head["num_candidates"]) == (8, 4)
-    assert head["num_scored"] == 2 * 4 * 2 * shape.lengths.mean_completion
+    assert head["num_scored"] == 4 * 2 * shape.lengths.mean_completion  # by theta_0; theta_t knows what it drew
     assert len(step.preferences(found)) == shape.step.num_labels
 
 
