@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from apl_bench.engine.network import Network
 
 CPU_ROOM = {"sampling": 1 << 29, "scoring": 1 << 29, "training": 1 << 29}  # bytes
-SPARE = 1 << 28  # bytes more for training, less what gradients and Adam's moments take of them: all of it with adapters
 CUDA_SHARE = 1 / 3  # of what is free when the work begins
 # Above these, larger batches gain nothing: on a CPU they leave its caches.
 MOST_TOKENS = {
@@ -36,9 +35,12 @@ def new_budgets(network: Network) -> Budgets:
 
 
 def new_training_budget(network: Network) -> TokenBudget:
-    """For this network as it trains, adapters or all weights."""
-    state = 3 * sum(weight.nbytes for weight in network.parameters.values())
-    return _budget(network, "training", kept_bytes_a_token(network), max(0, SPARE - state))
+    """For this network as it trains, adapters or all weights.
+
+    On a CPU tokens may take as much as the trained weights with their gradients and Adam's moments, where that is more.
+    """
+    state = 4 * sum(weight.nbytes for weight in network.parameters.values())
+    return _budget(network, "training", kept_bytes_a_token(network), state)
 
 
 @torch.inference_mode()
@@ -70,7 +72,7 @@ def kept_bytes_a_token(network: Network) -> float:
     return sum(kept.values()) / group.length
 
 
-def _budget(network: Network, work: str, bytes_a_token: float, spare: int = 0) -> TokenBudget:
+def _budget(network: Network, work: str, bytes_a_token: float, least: int = 0) -> TokenBudget:
     kind = network.device.type
-    room = CPU_ROOM[work] + spare if kind == "cpu" else torch.cuda.mem_get_info(network.device)[0] * CUDA_SHARE
+    room = max(CPU_ROOM[work], least) if kind == "cpu" else torch.cuda.mem_get_info(network.device)[0] * CUDA_SHARE
     return TokenBudget(work, max(1, min(MOST_TOKENS[kind][work], int(room / max(bytes_a_token, 1.0)))))
