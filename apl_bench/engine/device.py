@@ -35,7 +35,8 @@ class TokenBudget:
             if self.num_tokens == seen:
                 self.num_tokens = max(1, seen // 2)
                 _LOG.warning(
-                    "memory ran out in %s: from now on at most %d tokens at a time; the result is the same",
+                    "memory ran out in %s: from now on at most %d tokens at a time; the result is the same, up to "
+                    "rounding",
                     self.work, self.num_tokens,
                 )  # fmt: skip
         gc.collect()

@@ -1,8 +1,8 @@
 """How much memory a token takes, measured on the model itself, and so how many tokens may be held at a time.
 
 Training keeps what the backward pass needs of each token (in all layers; with adapters less, since frozen weights need
-no inputs kept); sampling and scoring keep its keys and values. Both are functions of the model alone, whatever the
-data, so that a run that goes on later goes on with the same micro-batches.
+no inputs kept); sampling and scoring keep its keys and values. On a CPU both are functions of the model alone,
+whatever the data, so that a run that goes on later goes on with the same micro-batches.
 """
 
 from __future__ import annotations

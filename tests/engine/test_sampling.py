@@ -184,15 +184,8 @@ def test_the_last_token_may_be_eos() -> None:
 
 
 def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, fed = tiny.network(), []
-    assert network.budgets  # measured on the model, at first use
-    original = network.hidden
-
-    def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        fed.append(tuple(ids.shape))
-        return original(ids, **inputs)
-
-    monkeypatch.setattr(network, "hidden", hidden)
+    network = tiny.network()
+    fed = tiny.fed_shapes(network, monkeypatch)
     lengths = [2] * 40 + [4] * 30
     requests = [Draw((6, 7, 8), LengthBounds(high, high), (row,)) for row, high in enumerate(lengths)]
     sample(network, requests, PLAIN)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -74,15 +72,8 @@ def test_nothing_to_score() -> None:
 
 
 def test_each_prompt_runs_once_and_only_its_completions_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, fed = tiny.network(), []
-    assert network.budgets  # measured on the model, at first use
-    original = network.hidden
-
-    def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        fed.append(tuple(ids.shape))
-        return original(ids, **inputs)
-
-    monkeypatch.setattr(network, "hidden", hidden)
+    network = tiny.network()
+    fed = tiny.fed_shapes(network, monkeypatch)
     prompts = [tiny.tokens(np.random.default_rng(seed), 20) for seed in range(3)]
     rng = np.random.default_rng(9)
     completions = [tiny.tokens(rng, 9) for _ in range(24)]

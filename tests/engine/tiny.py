@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -104,6 +105,19 @@ def tokenizer() -> PolicyTokenizer:
 def network(kind: str = "gpt2") -> Network:
     """A tiny model of this kind, split."""
     return Network(KINDS[kind](), mixed=False)
+
+
+def fed_shapes(network: Network, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shape of what each pass through the body from now on is fed."""
+    assert network.budgets  # measured on the model, at first use
+    original, fed = network.hidden, list[tuple[int, ...]]()
+
+    def hidden(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        fed.append(tuple(ids.shape))
+        return original(ids, **inputs)
+
+    monkeypatch.setattr(network, "hidden", hidden)
+    return fed
 
 
 def engine(kind: str = "gpt2") -> HuggingFaceEngine:
