@@ -1,0 +1,1 @@
+"""Runs written up: one self-contained page, and figures for a paper."""
