@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -109,6 +109,10 @@ class Comparison:
     num_prompts: int
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    task: str = ""
+    preset: str = ""
+    regime: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,10 @@ def _compare_group(name: str, runs: Sequence[RecordedRun]) -> Comparison:
     if len({row.seeds for row in rows}) == 1 and not is_missing:
         rows.sort(key=lambda row: -row.last.win_rate.mean)
     notes = (*_notes(runs[0].spec, rows, baseline), *_run_notes(arms))
-    return Comparison(name, _common_folder(runs), len(prompts), tuple(rows), notes)
+    spec = runs[0].spec
+    settings = dict(_leaves(spec.to_tables()))
+    about = (spec.task.name, spec.preset, spec.loop.regime, settings)
+    return Comparison(name, _common_folder(runs), len(prompts), tuple(rows), notes, *about)
 
 
 def _common_folder(runs: Sequence[RecordedRun]) -> Path:
