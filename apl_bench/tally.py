@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,16 @@ from typing import Self
 from apl_bench.types import Verdict
 
 MAX_INVALID_SHARE = 0.01  # above it a run is unsound
+
+
+def win_rate_error(wins: int, losses: int, ties: int) -> float:
+    """Standard error of one run's win rate over its test prompts (a tie is half), for a run taken alone."""
+    num = wins + losses + ties
+    if num < 2:
+        return math.nan
+    rate = (wins + ties / 2) / num
+    square = (wins + ties / 4) / num - rate**2
+    return math.sqrt(square / (num - 1))
 
 
 @dataclass(frozen=True, slots=True)

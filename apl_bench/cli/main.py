@@ -31,6 +31,7 @@ COMMANDS = {
     "verify": Lazy("apl_bench.cli.verify:verify", "Recompute a submission and say what is wrong with it."),
     "leaderboard": Lazy("apl_bench.cli.leaderboard:leaderboard_", "Build the leaderboard's pages and tables."),
     "export": Lazy("apl_bench.cli.export:export_", "Give preferences and results away in formats of others."),
+    "track": Lazy("apl_bench.cli.track:track", "Tell an experiment tracker of runs that were made before."),
     "paper": Lazy("apl_bench.cli.paper:paper", "Say which of the paper's own differences hold up."),
     "list": Lazy("apl_bench.cli.list:list_", "List strategies, tasks, oracles, wrappers or presets."),
     "new": Lazy("apl_bench.cli.new:new", "Start a package for a strategy of your own."),

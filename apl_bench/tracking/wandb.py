@@ -1,0 +1,60 @@
+"""Weights & Biases, online or offline (WANDB_MODE), below the folder that WANDB_DIR names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apl_bench.tracking.notes import Notes
+from apl_bench.tracking.rows import GROUPS, Place, Row
+from apl_bench.tracking.tracker import Subject
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+PROJECT = "apl-bench"
+
+
+class Wandb:
+    """A run whose id is the start of the run's identity, so that it is taken up again, grouped by strategy.
+
+    An offline run cannot be asked what is in it: that is noted in `apl-bench/` in wandb's own folder. Nothing is sent
+    but the numbers and the spec: no code, no git state, no console, no figures of the machine.
+    """
+
+    def __init__(self, argument: str | None) -> None:
+        self._project = argument or os.environ.get("WANDB_PROJECT") or PROJECT
+        self._run: Run | None = None
+        self._notes: Notes | None = None
+
+    def begin(self, run: Subject) -> set[Place]:
+        """Begin or resume it, with both x axes."""
+        import wandb
+
+        settings = wandb.Settings(
+            silent=True, console="off", disable_git=True, disable_code=True, disable_job_creation=True,
+            save_code=False, x_disable_stats=True, x_disable_meta=True,
+        )  # fmt: skip
+        self._run = wandb.init(
+            project=self._project, id=run.identity[:32], name=run.name, group=f"{run.comparison}/{run.strategy}",
+            config=dict(run.config), resume="allow", settings=settings,
+        )  # fmt: skip
+        for axis, groups in GROUPS.items():
+            for group in groups:
+                self._run.define_metric(f"{group}/*", step_metric=axis)
+        folder = Path(self._run.settings.wandb_dir) / "apl-bench" / self._project
+        self._notes = Notes(folder / f"{run.identity}.jsonl")
+        return self._notes.read()
+
+    def log(self, row: Row) -> None:
+        """One history row, with its place on its axis."""
+        assert self._run is not None, "begin comes first"
+        assert self._notes is not None
+        self._run.log({**row.values, row.axis: row.x})
+        self._notes.add(row)
+
+    def end(self, complete: bool) -> None:
+        """Finish, as crashed where the run is not complete."""
+        if self._run is not None:
+            self._run.finish(exit_code=0 if complete else 1)
