@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -113,14 +113,18 @@ def _oracle_identity(plugin: PluginSpec) -> dict[str, Any]:
     return {**identity, **wrappers} if plugin.wrappers else identity
 
 
-def prepare(spec: RunSpec) -> Materials:
-    """Load the policy and the prompts; stops with an error where a source or a model is missing."""
+def prepare(spec: RunSpec, wrap: Callable[[Engine], Engine] | None = None) -> Materials:
+    """Load the policy and the prompts; stops with an error where a source or a model is missing.
+
+    `wrap` may put an engine of its own around the one that is loaded.
+    """
     from apl_bench.engine.huggingface import load_engine
 
     clock = Clock()
     task: Task = TASKS.create(spec.task.name, spec.task.params)
     with clock.stage("load"):
-        engine = TimedEngine(load_engine(spec.policy, spec.lora), clock)
+        loaded: Engine = load_engine(spec.policy, spec.lora)
+        engine = TimedEngine(wrap(loaded) if wrap else loaded, clock)
         tokenizer = engine.reference().tokenizer
         train, test = task.prompts("train", tokenizer), task.prompts("test", tokenizer)
     require_prompts(spec, len(train), len(test))

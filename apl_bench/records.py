@@ -29,6 +29,10 @@ TEMPORARY = (".*.new", ".*.tmp")  # names of files being written, here and by th
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+_-]+")
 
 
+class Busy(SpecError):  # noqa: N818 - what the run directory is, not what went wrong
+    """Another process is writing the run directory."""
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write the whole file or nothing: to a temporary name, flushed to disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,7 +211,7 @@ class RunWriter(Run):
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SpecError(f"another process is writing {self.path}; wait for it, or stop it") from None
+            raise Busy(f"another process is writing {self.path}; wait for it, or stop it") from None
         path = self.path / self.manifest_name
         if path.exists():
             self.refuse_other({part: value for part, value in manifest.items() if part != "identity"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from apl_bench.cli.offline import no_sockets
 from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
+    from apl_bench.asking.budget import Caps
     from apl_bench.experiment import Means
 
 MODES = ("record", "replay", "refresh", "audit", "off")
@@ -94,34 +95,59 @@ def asking_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def opened(asked: AskingOptions) -> Iterator[Means]:
     """The ledger and all that asking needs; at the end says what was spent, what was asked again, and notices."""
-    from apl_bench.asking.asking import Asking
-    from apl_bench.experiment import Means
-    from apl_bench.judging import Mode
+    asked = with_generation(asked)
+    with means_for(asked, caps_of(asked), _tell) as means:
+        try:
+            yield means
+        finally:
+            for line in _account(means):
+                click.echo(line)
+            for notice in means.ledger.notices:
+                click.echo(f"ledger: {safe(notice)}", err=True)
+
+
+def with_generation(asked: AskingOptions) -> AskingOptions:
+    """The same with the generation stated where the mode writes one: a new one unless it is, and then it is said.
+
+    Raises SpecError where the options contradict one another.
+    """
     from apl_bench.judgments.ledger import Ledger
 
     if asked.batch and asked.mode in ("off", "refresh", "audit"):
         raise SpecError(f"--batch does not go with --mode {asked.mode}: what comes of a batch is the ledger's first "
                         "generation; use --mode record, or leave --batch out")  # fmt: skip
+    if asked.mode not in ("refresh", "audit"):
+        return replace(asked, generation=None)
+    with Ledger(ledger_folder(asked.ledger)) as ledger:
+        generation = asked.generation or ledger.newest_generation() + 1
+    click.echo(f"{asked.mode}: generation {generation}; after a stop, go on with --generation {generation}")
+    return replace(asked, generation=generation)
+
+
+@contextmanager
+def means_for(asked: AskingOptions, caps: Caps, tell: Callable[[str], None]) -> Iterator[Means]:
+    """The ledger and all that asking needs, in whatever process; `caps` stand in for those of the options."""
+    from apl_bench.asking.asking import Asking
+    from apl_bench.experiment import Means
+    from apl_bench.judging import Mode
+    from apl_bench.judgments.ledger import Ledger
+
     in_ci = os.environ.get("CI", "").lower() in ("1", "true")
     mode = Mode(asked.mode or "record")
     remote_mode = Mode.REPLAY if asked.mode is None and in_ci else mode
     with (
         no_sockets() if mode is Mode.REPLAY else nullcontext(),
         Ledger(ledger_folder(asked.ledger)) as ledger,
-        Asking(_terms(asked), ledger.folder / "batches") as asking,
+        Asking(_terms(asked, caps, tell), ledger.folder / "batches") as asking,
     ):
-        again = mode in (Mode.REFRESH, Mode.AUDIT)
-        generation = (asked.generation or ledger.newest_generation() + 1) if again else 0
-        if again:
-            click.echo(f"{mode.value}: generation {generation}; after a stop, go on with --generation {generation}")
-        means = Means(ledger, asking, mode, remote_mode, generation, _BATCH[asked.batch])
-        try:
-            yield means
-        finally:
-            for line in _account(means):
-                click.echo(line)
-            for notice in ledger.notices:
-                click.echo(f"ledger: {safe(notice)}", err=True)
+        yield Means(ledger, asking, mode, remote_mode, asked.generation or 0, _BATCH[asked.batch])
+
+
+def caps_of(asked: AskingOptions) -> Caps:
+    """The most that the command may spend."""
+    from apl_bench.asking.budget import Caps
+
+    return Caps(asked.max_calls, asked.max_tokens, asked.max_cost)
 
 
 def _account(means: Means) -> Iterator[str]:
@@ -139,20 +165,19 @@ def _account(means: Means) -> Iterator[str]:
         yield f"asked again: {len(again)} comparisons, {changed} with another verdict ({changed / len(again):.1%})"
 
 
-def _terms(asked: AskingOptions) -> Any:
+def _terms(asked: AskingOptions, caps: Caps, tell: Callable[[str], None]) -> Any:
     from apl_bench.asking.asking import Terms
     from apl_bench.asking.batches import Waiting
-    from apl_bench.asking.budget import Caps
     from apl_bench.asking.dispatch import Patience
     from apl_bench.asking.prices import parse_price
 
     return Terms(
-        caps=Caps(asked.max_calls, asked.max_tokens, asked.max_cost),
+        caps=caps,
         most_at_once=asked.concurrency,
         price=None if asked.price is None else parse_price(asked.price),
         patience=Patience(deadline_s=asked.deadline),
         waiting=Waiting(patience_s=0.0) if asked.no_wait else Waiting(),
-        tell=_tell,
+        tell=tell,
     )
 
 
