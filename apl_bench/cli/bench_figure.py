@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from apl_bench.benchmarks.results import Race, Ratio, Report, heading_of
-from apl_bench.cli.figures import COLOURS, DPI, GREY, plain
+from apl_bench.report.drawing import COLOURS, GREY, plain, save
 
 FASTER, SLOWER = COLOURS[:2]
 NAME_LETTERS = 34  # in a line
@@ -36,7 +36,7 @@ def draw(report: Report, path: Path) -> None:
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=7)
     _frame(axes, report, num_rows)
     axes.set_title(_title(report), fontsize=9, loc="left")
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    save(figure, path)
 
 
 def _head(axes: Axes, row: int, race: Race) -> None:

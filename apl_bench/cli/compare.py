@@ -16,6 +16,7 @@ import click
 
 from apl_bench.cli.console import heading, number, safe, table
 from apl_bench.comparison import Comparison, Point, Row, compare, format_seeds, share_wrong
+from apl_bench.comparison_json import comparison_json
 from apl_bench.records import Run, file_name, find_runs
 from apl_bench.statistics import Estimate
 from apl_bench.types import SpecError
@@ -72,16 +73,16 @@ def draw(comparisons: Sequence[Comparison], out: Path | None, is_asked: bool) ->
         if is_asked:
             raise click.exceptions.Exit(1)
         return
-    from apl_bench.cli.figures import draw_acquired, draw_curves
+    from apl_bench.report.files import draw_acquired, draw_curves
+    from apl_bench.report.results import Results
 
     folders = [out or comparison.folder for comparison in comparisons]
     for comparison, base in zip(comparisons, folders, strict=True):
         folder = base if folders.count(base) == 1 else base / file_name(comparison.name)
         folder.mkdir(parents=True, exist_ok=True)
-        for note in (
-            *draw_curves(comparison, folder / "curves.png"),
-            *draw_acquired(comparison, folder / "acquired.png"),
-        ):
+        results = Results.read(comparison_json(comparison))
+        draw_curves(results, folder / "curves.png")
+        for note in draw_acquired(results, folder / "acquired.png"):
             click.echo(f"note: {safe(note)}", err=True)
         click.echo(f"figures: {safe(folder / 'curves.png')}, {safe(folder / 'acquired.png')}", err=True)
 

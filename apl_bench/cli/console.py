@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 import click
 
-MISSING = "-"
+from apl_bench.wording import MISSING, number, safe, safe_lines
+
+__all__ = ["MISSING", "heading", "is_plain", "number", "safe", "safe_lines", "table"]
 _NUMBER = re.compile(r"[+-]?[\d.]+( ±[\d.]+)?")
-
-
-def safe(text: object) -> str:
-    """One line without control, bidirectional or unpaired surrogate characters, which could trick a terminal."""
-    return " ".join("".join(map(_harmless, str(text))).split())
-
-
-def safe_lines(text: str) -> str:
-    """As `safe`, line by line, indentation kept."""
-    return "\n".join("".join(map(_harmless, line)).rstrip() for line in text.splitlines())
-
-
-def _harmless(character: str) -> str:
-    if character in "\t\n\r":
-        return " "
-    return "" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character
 
 
 def is_plain() -> bool:
@@ -57,13 +41,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
     head = line(names)
     return "\n".join([head if is_plain() else click.style(head, bold=True), *map(line, cells)])
-
-
-def number(value: float | None, digits: int = 4, signed: bool = False) -> str:
-    """A number with so many digits; a dash where there is none, never a 0."""
-    if value is None or math.isnan(value):
-        return MISSING
-    return f"{value:{'+' if signed else ''}z.{digits}f}"  # z: no minus sign before a zero
 
 
 def _is_number(cell: str) -> bool:

@@ -16,8 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apl_bench.cli.figures import DPI, GREY, MARKERS, MAX_TICKS, TITLE_LETTERS, plain
 from apl_bench.convergence import Curve
+from apl_bench.report.drawing import GREY, MARKERS, MAX_TICKS, TITLE_LETTERS, plain, save
 
 LIGHTEST = 0.85  # of the colour map: its yellow end is hard to see on white
 TRAINING: Literal["solid"] = "solid"
@@ -43,7 +43,7 @@ def draw_convergence(curves: Sequence[Curve], title: str, path: Path) -> None:
     for axes, name in ((losses, "DPO loss (nats)"), (rates, "win rate (band: one SE)")):
         _finish(axes, name, [point.epoch for point in curves[0].points])
     figure.suptitle(textwrap.fill(plain(title), TITLE_LETTERS), fontsize=10, x=0.01, ha="left")
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    save(figure, path)
 
 
 def _styles(num: int) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
     from apl_bench.asking.prices import Price
-    from apl_bench.cli.health_tables import Report
     from apl_bench.experiment import Means
     from apl_bench.health.opinions import Subject, WinRates
+    from apl_bench.health.telling import Report
     from apl_bench.records import Run
     from apl_bench.spec import PluginSpec
 
@@ -143,8 +143,8 @@ def _beside(folder: Path, name: str) -> Path:
 
 def _of_runs(runs: Sequence[Run], who: Who, asked: AskingOptions) -> Report:
     """Oracles and judges as they were recorded; several runs with the same one are put together."""
-    from apl_bench.cli.health_tables import Report
     from apl_bench.health.opinions import PARTS, recorded
+    from apl_bench.health.telling import Report
 
     found: dict[str, Subject] = {}
     judged: list[tuple[Run, Subject]] = []
@@ -180,9 +180,9 @@ def _of_pairs(path: Path, who: Who, asked: AskingOptions) -> Report:
     """What each judge says of the pairs of a file."""
     from dataclasses import replace
 
-    from apl_bench.cli.health_tables import Report
     from apl_bench.health.opinions import asked as ask
     from apl_bench.health.pair_file import read_pairs
+    from apl_bench.health.telling import Report
     from apl_bench.spec import PluginSpec
 
     if who.against:
@@ -247,7 +247,7 @@ def _draw(report: Report, path: Path, is_asked: bool) -> None:
         if is_asked:
             raise click.exceptions.Exit(1)
         return
-    from apl_bench.cli.health_figures import draw_health
+    from apl_bench.report.health_figure import draw_health
 
     path.parent.mkdir(parents=True, exist_ok=True)
     for note in draw_health(report, path):

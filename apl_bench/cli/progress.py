@@ -17,8 +17,9 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from apl_bench.cli.console import number, table
-from apl_bench.cli.stages import Spending
+from apl_bench.cli.stages import stage_lines
 from apl_bench.records import Run
+from apl_bench.report.spending import Spending
 from apl_bench.spec import RunSpec
 
 BAR_WIDTH = 30
@@ -135,7 +136,7 @@ class Progress:
         self._spending(run)
 
     def _spending(self, run: Run) -> None:
-        for number_of_line, line in enumerate(Spending.of(run.events()).lines()):
+        for number_of_line, line in enumerate(stage_lines(Spending.of(run.events()))):
             if number_of_line == 0:
                 self._say("")
             self._say(line, style="" if number_of_line else "bold")

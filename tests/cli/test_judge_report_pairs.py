@@ -149,10 +149,10 @@ def test_the_figure_goes_beside_what_it_is_about(judged: Write, pairs: Path, tmp
 
 def test_the_figure_shows_each_known_measure_of_each_judge(pairs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from apl_bench.cli.health_figures import MAX_JUDGES, draw_health, share_rows
-    from apl_bench.cli.health_tables import Report
     from apl_bench.health.opinions import asked
     from apl_bench.health.pair_file import read_pairs
+    from apl_bench.health.telling import Report
+    from apl_bench.report.health_figure import MAX_JUDGES, draw_health, share_rows
 
     with Ledger(tmp_path / "ledger") as ledger:
         items = [row.pair for row in read_pairs(pairs)]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from apl_bench.cli.stages import Spending
+from apl_bench.cli.stages import stage_lines
+from apl_bench.report.spending import Spending
 
 MACHINE = {"device": "cpu", "num_threads": 2, "dtype": "float32", "peak_gflop_per_s": 100.0}
 EVENTS: list[dict[str, Any]] = [
@@ -21,12 +22,12 @@ EVENTS: list[dict[str, Any]] = [
 
 
 def rows(events: list[dict[str, Any]]) -> list[list[str]]:
-    return [line.split() for line in list(Spending.of(events).lines())[2:-1]]
+    return [line.split() for line in list(stage_lines(Spending.of(events)))[2:-1]]
 
 
 def test_stages_by_hand() -> None:
     # sample: 900 tokens and 45 GFLOP in 3 s, which at 100 GFLOP/s could have been 300
-    lines = list(Spending.of(EVENTS).lines())
+    lines = list(stage_lines(Spending.of(EVENTS)))
     assert lines[0] == "Where the time went: 16.0 s"
     assert lines[1].split() == ["stage", "seconds", "share", "%", "tokens", "tokens/s", "GFLOP/s", "peak", "%"]
     assert rows(EVENTS) == [
@@ -49,7 +50,7 @@ def test_each_start_is_held_against_its_own_machine() -> None:
     spending = Spending.of([*EVENTS, *again])
     # 400 of 8 x 100, and 1,700 of 2 x 1,000
     assert rows([*EVENTS, *again])[0] == ["train", "10.0", "52.6", "2000", "200", "210.0", "75.0"]
-    lines = list(spending.lines())
+    lines = list(stage_lines(spending))
     assert lines[0] == "Where the time went: 19.0 s recorded in 2 starts"
     assert lines[-1] == (
         "Peak memory 800 MB, 2346 MB on the device. Measured matmul peak 100 to 1000 GFLOP/s "
@@ -59,7 +60,7 @@ def test_each_start_is_held_against_its_own_machine() -> None:
 
 def test_what_an_older_version_recorded_has_seconds_alone() -> None:
     older = [{"event": "begin", "seconds": {"other": 1.0}}, {"event": "trained", "seconds": {"train": 3.0}}]
-    lines = list(Spending.of(older).lines())
+    lines = list(stage_lines(Spending.of(older)))
     assert [line.split() for line in lines[2:-1]] == [
         ["train", "3.0", "75.0", "-", "-", "-", "-"],
         ["other", "1.0", "25.0", "-", "-", "-", "-"],
@@ -72,4 +73,4 @@ def test_what_an_older_version_recorded_has_seconds_alone() -> None:
 
 @pytest.mark.parametrize("events", [[], [{"event": "begin"}]])
 def test_without_seconds_there_is_no_table(events: list[dict[str, Any]]) -> None:
-    assert list(Spending.of(events).lines()) == []
+    assert list(stage_lines(Spending.of(events))) == []

@@ -1,6 +1,6 @@
 """The figure of a report on judges: shares with their intervals (figure 1 of the paper among them), length, win rates.
 
-matplotlib is an extra and is imported by this module and by apl_bench/cli/figures.py alone.
+matplotlib is an extra: only modules that draw import it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from apl_bench.annotation.agreement import Measure
-from apl_bench.cli.figures import COLOURS, DPI, GREY, MARKERS, plain
-from apl_bench.cli.health_tables import Report
 from apl_bench.health.length import RATIOS
 from apl_bench.health.measures import Agreement, Health, Missing
+from apl_bench.health.telling import Report
+from apl_bench.report.drawing import COLOURS, GREY, MARKERS, plain, save
 from apl_bench.statistics import Estimate
 
 MAX_JUDGES = len(COLOURS)
@@ -58,8 +58,7 @@ def draw_health(report: Report, path: Path) -> list[str]:
     handles = [axes[0].plot([], [], linestyle="", **_style(place))[0] for place in shown]
     names = [f"{place + 1}  {_name(report.subjects[place].title)}" for place in shown]
     figure.legend(handles, names, loc="outside upper left", fontsize=8, frameon=False)
-    no_date = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-    figure.savefig(path, dpi=DPI, metadata=no_date)
+    save(figure, path)
     left_out = len(report.subjects) - len(shown)
     return [f"{path.name} shows {len(shown)} judges, {left_out} left out"] if left_out else []
 
