@@ -63,8 +63,9 @@ class Follower:
         except (Exception, SystemExit) as error:  # a tracker may fail in any way, and loses nothing
             self._tracker, self.failed = None, True
             later = shlex.join(["apl-bench", "track", str(self._run.path), "--to", str(self._target)])
-            self._tell(f"tracking to {self._target} has failed and is over: {type(error).__name__}: "
-                       f"{str(error).rstrip('.')}. The run and its labels are not touched; log the rest with: {later}")  # fmt: skip
+            why = f"{type(error).__name__}: {str(error).rstrip('.')}"
+            self._tell(f"tracking to {self._target} has failed and is over: {why}. The run and its labels are not "
+                       f"touched; log the rest with: {later}")  # fmt: skip
 
 
 @contextmanager

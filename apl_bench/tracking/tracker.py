@@ -25,6 +25,11 @@ class Subject:
     strategy: str
     config: Mapping[str, Setting]
 
+    @property
+    def group(self) -> str:
+        """What the seeds of a strategy have in common."""
+        return f"{self.comparison}/{self.strategy}"
+
     @classmethod
     def of(cls, run: Run) -> Self:
         """From the run's spec."""

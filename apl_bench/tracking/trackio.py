@@ -23,32 +23,42 @@ class Trackio:
 
     def __init__(self, argument: str | None) -> None:
         self._project = argument or os.environ.get("TRACKIO_PROJECT") or PROJECT
-        self._run: Run | None = None
+        self._subject: Subject | None = None
         self._notes: Notes | None = None
+        self._run: Run | None = None
 
     def begin(self, run: Subject) -> set[Place]:
-        """Begin or resume it."""
-        import trackio
+        """Look up what it was given; Trackio itself begins, or resumes, with the first row that is new."""
         from trackio.utils import TRACKIO_DIR
 
-        with redirect_stdout(StringIO()):  # it advertises its dashboard
-            self._run = trackio.init(
-                project=self._project, name=run.name, group=f"{run.comparison}/{run.strategy}",
-                config=dict(run.config), resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False,
-            )  # fmt: skip
+        self._subject = run
         self._notes = Notes(Path(TRACKIO_DIR) / "apl-bench" / self._project / f"{run.identity}.jsonl")
         return self._notes.read()
 
     def log(self, row: Row) -> None:
-        """One entry, with its place on its axis."""
-        assert self._run is not None, "begin comes first"
-        assert self._notes is not None
-        self._run.log({**row.values, row.axis: row.x})
+        """One entry, whose step is the place on the row's own axis."""
+        assert self._notes is not None, "begin comes first"
+        if self._run is None:
+            self._run = self._opened()
+        self._run.log(dict(row.values), step=row.x)
         self._notes.add(row)
 
     def end(self, complete: bool) -> None:
         """Wait until everything is written."""
+        import trackio
+
         del complete
         if self._run is not None:
             with redirect_stdout(StringIO()):
-                self._run.finish()
+                trackio.finish()
+
+    def _opened(self) -> Run:
+        import trackio
+
+        assert self._subject is not None, "begin comes first"
+        subject = self._subject
+        with redirect_stdout(StringIO()):  # it advertises its dashboard
+            return trackio.init(
+                project=self._project, name=subject.name, group=subject.group, config=dict(subject.config),
+                resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False,
+            )  # fmt: skip

@@ -25,32 +25,24 @@ class Wandb:
 
     def __init__(self, argument: str | None) -> None:
         self._project = argument or os.environ.get("WANDB_PROJECT") or PROJECT
-        self._run: Run | None = None
+        self._subject: Subject | None = None
         self._notes: Notes | None = None
+        self._run: Run | None = None
 
     def begin(self, run: Subject) -> set[Place]:
-        """Begin or resume it, with both x axes."""
+        """Look up what it was given; wandb itself begins, or resumes, with the first row that is new."""
         import wandb
 
-        settings = wandb.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, disable_job_creation=True,
-            save_code=False, x_disable_stats=True, x_disable_meta=True,
-        )  # fmt: skip
-        self._run = wandb.init(
-            project=self._project, id=run.identity[:32], name=run.name, group=f"{run.comparison}/{run.strategy}",
-            config=dict(run.config), resume="allow", settings=settings,
-        )  # fmt: skip
-        for axis, groups in GROUPS.items():
-            for group in groups:
-                self._run.define_metric(f"{group}/*", step_metric=axis)
-        folder = Path(self._run.settings.wandb_dir) / "apl-bench" / self._project
+        self._subject = run
+        folder = Path(wandb.setup().settings.wandb_dir) / "apl-bench" / self._project
         self._notes = Notes(folder / f"{run.identity}.jsonl")
         return self._notes.read()
 
     def log(self, row: Row) -> None:
         """One history row, with its place on its axis."""
-        assert self._run is not None, "begin comes first"
-        assert self._notes is not None
+        assert self._notes is not None, "begin comes first"
+        if self._run is None:
+            self._run = self._opened()
         self._run.log({**row.values, row.axis: row.x})
         self._notes.add(row)
 
@@ -58,3 +50,22 @@ class Wandb:
         """Finish, as crashed where the run is not complete."""
         if self._run is not None:
             self._run.finish(exit_code=0 if complete else 1)
+
+    def _opened(self) -> Run:
+        """The run in wandb, with both x axes."""
+        import wandb
+
+        assert self._subject is not None, "begin comes first"
+        subject = self._subject
+        settings = wandb.Settings(
+            silent=True, console="off", disable_git=True, disable_code=True, disable_job_creation=True,
+            save_code=False, x_disable_stats=True, x_disable_meta=True, x_save_requirements=False,
+        )  # fmt: skip
+        run = wandb.init(
+            project=self._project, id=subject.identity[:32], name=subject.name, group=subject.group,
+            config=dict(subject.config), resume="allow", settings=settings,
+        )  # fmt: skip
+        for axis, groups in GROUPS.items():
+            for group in groups:
+                run.define_metric(f"{group}/*", step_metric=axis)
+        return run
