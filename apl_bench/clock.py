@@ -141,6 +141,15 @@ class TimedEngine:
         """See Engine.peak_device_bytes."""
         return self._engine.peak_device_bytes()
 
+    @property
+    def any_batch(self) -> bool:
+        """See Engine.any_batch."""
+        return self._engine.any_batch
+
+    def forget(self) -> None:
+        """See Engine.forget."""
+        self._engine.forget()
+
     def _timed(self, after_epoch: AfterEpoch) -> AfterEpoch:
         return lambda epoch, policy, loss: after_epoch(epoch, TimedPolicy(policy, self._clock), loss)
 

@@ -250,3 +250,10 @@ class Engine(Protocol):
 
     def peak_device_bytes(self) -> int | None:
         """The most memory held on an accelerator so far; None on a CPU, where it is the process's own."""
+
+    @property
+    def any_batch(self) -> bool:
+        """Whether a completion and a log-probability are the same to the last bit, whatever is asked for with them."""
+
+    def forget(self) -> None:
+        """A run ended: let go of what was kept for it."""

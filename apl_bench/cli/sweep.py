@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import click
 
 from apl_bench.cli.asking import AskingOptions, asking_options, caps_of, means_for
 from apl_bench.cli.console import safe, safe_lines
+from apl_bench.cli.folders import ledger_folder
 from apl_bench.cli.sweep_grid import Wanted, cells_of
 from apl_bench.types import SpecError
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from apl_bench.sweep.cells import Cell
     from apl_bench.sweep.executor import Executor
     from apl_bench.sweep.schedule import State
+    from apl_bench.sweep.worker import Orders
 
 FAILED, AWAITING = 1, 3
+SHARED = ".shared"
 _OPTIONS = (
     click.argument("file", required=False, type=click.Path(path_type=Path)),
     click.option("--task", help="Task; see: apl-bench list tasks  [default: imdb]"),
@@ -36,10 +39,13 @@ _OPTIONS = (
     click.option("--dry-run", is_flag=True, help="Show how the grid stands, and do nothing"),
     click.option("--executor", "kind", type=click.Choice(["local", "ray"]), default="local", show_default=True,
                  help="Processes of this machine, or a Ray cluster"),
+    click.option("--address", help="Of the Ray cluster  [default: RAY_ADDRESS, or a cluster of this machine alone]"),
     click.option("--workers", type=click.IntRange(min=1),
                  help="Cells at a time  [default: one for each GPU, or for each policy.num_threads cores]"),
     click.option("--retries", type=click.IntRange(min=0), default=3, show_default=True,
                  help="How often a cell is tried again whose process died"),
+    click.option("--no-share", is_flag=True,
+                 help=f"Compute in each cell what theta_0 determines, in place of once, in OUT/{SHARED}"),
 )  # fmt: skip
 
 
@@ -49,8 +55,10 @@ class Options:
 
     dry_run: bool
     kind: str
+    address: str | None
     workers: int | None
     retries: int
+    no_share: bool
 
 
 def sweep_options(command: Any) -> Any:
@@ -74,11 +82,15 @@ def sweep_(file: Path | None, out: Path, asked: AskingOptions, **rest: Any) -> N
     if asked.mode in ("refresh", "audit"):
         raise SpecError(f"--mode {asked.mode} asks again what several cells may ask at a time; "
                         "use it with apl-bench run")  # fmt: skip
+    if options.address and options.kind != "ray":
+        raise SpecError(f"--address {options.address} is of a Ray cluster; expected --executor ray with it")
+    if options.kind == "ray":  # whose workers are at home in other folders
+        out, asked = out.absolute(), replace(asked, ledger=ledger_folder(asked.ledger).absolute())
     cells = cells_of(file, Wanted(oracle=asked.oracle, judge=asked.judge, **rest), out)
     if options.dry_run:
         show(cells)
         return
-    states = work_off(cells, options, asked)
+    states = work_off(cells, out, options, asked)
     for line in conclusion(states):
         click.echo(line)
     raise click.exceptions.Exit(exit_code(states))
@@ -92,18 +104,21 @@ def show(cells: Sequence[Cell]) -> None:
         click.echo(line)
 
 
-def work_off(cells: Sequence[Cell], options: Options, asked: AskingOptions) -> list[State]:
+def work_off(cells: Sequence[Cell], out: Path, options: Options, asked: AskingOptions) -> list[State]:
     """Run what is not complete; nothing is started where everything is."""
     from apl_bench.cli.sweep_progress import Board
     from apl_bench.sweep.purse import Purse
     from apl_bench.sweep.schedule import Sweep, begin
+    from apl_bench.sweep.worker import Orders
 
     states = begin(cells)
-    num_complete = sum(state.was_complete for state in states)
-    click.echo(f"{len(states)} cells, {num_complete} complete already")
-    if all(state.ended for state in states):
+    click.echo(f"{len(states)} cells, {sum(state.was_complete for state in states)} complete already")
+    waiting = [state.cell for state in states if not state.ended]
+    if not waiting:
         return states
-    with closing(executor_of(states, options, asked)) as executor:
+    orders = Orders(partial(means_for, asked), None if options.no_share else out / SHARED)
+    folders = [out, ledger_folder(asked.ledger)]
+    with closing(executor_of(waiting, folders, options, orders)) as executor:
         purse = Purse(caps_of(asked))
         with Board(states, executor.num_slots) as board:
             Sweep(states, executor, purse, board, options.retries).run()
@@ -112,17 +127,20 @@ def work_off(cells: Sequence[Cell], options: Options, asked: AskingOptions) -> l
     return states
 
 
-def executor_of(states: Sequence[State], options: Options, asked: AskingOptions) -> Executor:
-    """The executor that was asked for, with as many slots as there is work for, at most."""
+def executor_of(waiting: Sequence[Cell], folders: Sequence[Path], options: Options, orders: Orders) -> Executor:
+    """The executor that was asked for, with no more slots than there are cells."""
+    num_threads = max(cell.spec.policy.num_threads for cell in waiting)
+    if options.kind == "ray":
+        from apl_bench.sweep.on_ray import Cluster, OnRay
+
+        most = min(options.workers or len(waiting), len(waiting))
+        return OnRay(orders, Cluster(options.address, most, num_threads, folders))
     from apl_bench.sweep.local import Local
     from apl_bench.sweep.places import environments
-    from apl_bench.sweep.worker import Orders
 
-    orders = Orders(partial(means_for, asked))
-    waiting = [state.cell for state in states if not state.ended]
-    places = environments(options.workers, max(cell.spec.policy.num_threads for cell in waiting))
-    click.echo(f"{min(len(places), len(waiting))} workers on this machine")
-    return Local(orders, places[: len(waiting)])
+    places = environments(options.workers, num_threads)[: len(waiting)]
+    click.echo(f"{len(places)} workers on this machine")
+    return Local(orders, places)
 
 
 def conclusion(states: Sequence[State]) -> Iterator[str]:

@@ -90,7 +90,7 @@ class Board:
             self._rates.add(state.cell, state.last.seconds)
         self._say(f"{self._count()} {state.last.end.value:8} {state.cell.name}: {self._words(state)}{self._left()}")
         for notice in state.last.notices:
-            self._say(f"  ledger: {notice}")
+            self._say(f"  {notice}")
         self._refresh()
 
     def note(self, state: State, line: str) -> None:

@@ -113,6 +113,10 @@ class ReferencePolicy(HuggingFacePolicy):
             self._known.update(zip((keys[row] for row in unseen), values.tolist(), strict=True))
         return np.array([self._known[key] for key in keys])
 
+    def forget(self) -> None:
+        """Begin anew: what was met before goes through the model again."""
+        self._known.clear()
+
 
 class HuggingFaceEngine:
     """Owns theta_0 and makes policies from it. theta_0 is never changed; every other policy has weights of its own."""
@@ -197,6 +201,16 @@ class HuggingFaceEngine:
         """The most memory that tensors held on a CUDA device so far; None on a CPU."""
         device = self._reference.network.device
         return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+    @property
+    def any_batch(self) -> bool:
+        """On a CPU, where the model is small (docs/adr/0003)."""
+        network = self._reference.network
+        return network.device.type == "cpu" and network.is_small
+
+    def forget(self) -> None:
+        """A run ended: let go of the log-probabilities of theta_0 that it asked for."""
+        self._reference.forget()
 
     def _policy(self, network: Network) -> HuggingFacePolicy:
         return HuggingFacePolicy(network, self._tokenizer, self._reference.eos_ids, self._reference.meter)

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import threading
 import time
@@ -106,11 +107,7 @@ class Claim:
     def finish(self) -> None:
         """The run is complete: nothing here is needed any more."""
         self._end()
-        for number in _numbers(self._folder):
-            with suppress(OSError):
-                _path(self._folder, number).unlink()
-        with suppress(OSError):
-            self._folder.rmdir()  # somebody late may be in it, who will find the run complete
+        shutil.rmtree(self._folder, ignore_errors=True)  # somebody late may be in it, who will find the run complete
 
     def beat(self) -> None:
         """One sign of life. Raises LostError where the claim has passed on."""
@@ -143,7 +140,13 @@ def claim(run: Path) -> Claim:
 
     Whether the run is complete is to be looked at again afterwards: its last owner may just have finished.
     """
-    folder, mine = run / FOLDER, Owner.here()
+    try:
+        return _claim(run / FOLDER, Owner.here())
+    except FileNotFoundError:  # its owner finished just now, and removed the folder
+        raise HeldError(None) from None
+
+
+def _claim(folder: Path, mine: Owner) -> Claim:
     folder.mkdir(parents=True, exist_ok=True)
     newest = max(_numbers(folder), default=0)
     if newest and _is_alive(folder, newest):
@@ -156,7 +159,7 @@ def claim(run: Path) -> Claim:
     if max(_numbers(folder), default=0) != number:
         with suppress(OSError):
             _path(folder, number).unlink()
-        raise HeldError(holder(run))
+        raise HeldError(_read(folder, number + 1))
     for older in _numbers(folder):
         if older < number:
             with suppress(OSError):
@@ -187,13 +190,15 @@ def _is_alive(folder: Path, number: int) -> bool:
 
 
 def _now(folder: Path) -> float:
-    """The time as the file system tells it."""
+    """The time as the file system tells it; ours, where nothing can be written."""
     path = folder / f"now-{secrets.token_hex(8)}"
     try:
         path.touch(exist_ok=False)
-        return path.stat().st_mtime
-    finally:
-        path.unlink(missing_ok=True)
+        now = path.stat().st_mtime
+        path.unlink()
+    except OSError:
+        return time.time()
+    return now
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from apl_bench.asking.budget import CapReachedError, Caps, Spent
@@ -16,13 +17,17 @@ from apl_bench.failures import AwaitingLabels, OracleError
 from apl_bench.judging import MissingJudgment
 from apl_bench.judgments.keys import RequestError
 from apl_bench.judgments.record import RecordError
+from apl_bench.protocols import Engine
 from apl_bench.records import Busy, RunWriter
 from apl_bench.sweep.cells import Cell, run_cell
 from apl_bench.sweep.claims import Claim, HeldError, LostError, claim
+from apl_bench.sweep.sharing import SharingEngine
+from apl_bench.sweep.store import Store
 from apl_bench.types import SpecError
 
 OpenMeans = Callable[[Caps, Callable[[str], None]], AbstractContextManager[Means]]
 Tell = Callable[[str], None]
+SHARED_BYTES = 4 << 30
 
 # Whose text is a sentence for the user; anything else is told with its traceback.
 _EXPLAINED = (SpecError, OSError, OracleError, FloatingPointError, RecordError, RequestError, MissingJudgment)
@@ -54,10 +59,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What all cells of a sweep go by: how to open the means of asking in whatever process. Plain values, so that they
-    can be sent."""
+    """What all cells of a sweep go by: how to open the means of asking in whatever process, and where what theta_0
+    determines is shared (None: nowhere), in how many bytes. Plain values, so that they can be sent."""
 
     open_means: OpenMeans
+    shared: Path | None = None
+    shared_bytes: int = SHARED_BYTES
 
 
 class Worker:
@@ -66,6 +73,7 @@ class Worker:
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._materials: tuple[str, Materials] | None = None
+        self._store = Store(orders.shared, orders.shared_bytes) if orders.shared else None
 
     def work(self, cell: Cell, caps: Caps, tell: Tell) -> Outcome:
         """One attempt at a cell; never raises but for what ends the process."""
@@ -77,7 +85,7 @@ class Worker:
                     end, sentence, trace = self._attempt(cell, means)
                 finally:
                     spent = means.asking.meter.spent.plus(means.asking.meter.reserved)
-                    notices = list(means.ledger.notices)
+                    notices = [f"ledger: {notice}" for notice in means.ledger.notices] + self._thrown_away()
         except Exception as error:  # the edge of the process: what is wrong with one cell does not stop the others
             end, sentence, trace = _failure(error)
         return Outcome(end, sentence, time.monotonic() - began, spent, tuple(notices), trace)
@@ -101,13 +109,26 @@ class Worker:
             held.require()
 
         materials = self._prepared(cell)
+        materials.engine.forget()
         run_cell(cell.spec, cell.path, materials, means, listen)
 
     def _prepared(self, cell: Cell) -> Materials:
         if self._materials is None or self._materials[0] != cell.materials:
             self._materials = None  # before the next ones are loaded
-            self._materials = cell.materials, prepare(cell.spec)
+            store = self._store
+
+            def share(engine: Engine) -> Engine:
+                return engine if store is None else SharingEngine(engine, store, cell.spec)
+
+            self._materials = cell.materials, prepare(cell.spec, share)
         return self._materials[1]
+
+    def _thrown_away(self) -> list[str]:
+        """What the store had to say since the last cell."""
+        if self._store is None:
+            return []
+        notices, self._store.notices = self._store.notices, []
+        return notices
 
 
 def is_complete(cell: Cell) -> bool:

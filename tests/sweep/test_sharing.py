@@ -1,0 +1,224 @@
+"""What is shared changes no byte of a result, and is computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from apl_bench.experiment import prepare
+from apl_bench.protocols import Engine
+from apl_bench.spec import RunSpec
+from apl_bench.sweep.cells import Cell
+from apl_bench.sweep.sharing import SharingEngine
+from apl_bench.sweep.store import Store
+from apl_bench.sweep.worker import End, Worker
+from apl_bench.types import Completion, LengthBounds, Prompt, Sample, SampleRequest
+from tests.sweep.tiny import cell, orders, work, written
+
+STRATEGIES = ("random", "certainty", "uncertainty", "offline", "entropy", "entropy+certainty")
+
+
+def grid(root: Path, *settings: str) -> list[Cell]:
+    return [cell(root, name, seed, *settings) for seed in (0, 1) for name in STRATEGIES]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
+    """What each cell of the grid comes to without a store and without the ledger of the others."""
+    root = tmp_path_factory.mktemp("alone")
+    worker = Worker(orders(root / "ledger"))
+    assert {outcome.end for outcome in work(worker, grid(root))} == {End.DONE}
+    return [written(each.path) for each in grid(root)]
+
+
+def test_sharing_changes_no_byte(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+    worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
+    outcomes = work(worker, grid(tmp_path))
+    assert {outcome.end for outcome in outcomes} == {End.DONE}, outcomes
+    assert [written(each.path) for each in grid(tmp_path)] == alone
+    assert sum(1 for _ in (tmp_path / "shared").rglob("*.safetensors")) < len(alone), "theta_1 was never the same"
+
+
+def test_whoever_comes_first(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+    worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
+    work(worker, grid(tmp_path)[5::-1])
+    assert [written(each.path) for each in grid(tmp_path)[:6]] == alone[:6]
+
+
+def test_the_second_of_two_alike_computes_nothing_of_step_1(tmp_path: Path) -> None:
+    """`certainty` and `uncertainty` differ from step 2 on; up to theta_1's evaluation nothing is left to compute."""
+    worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
+    first, second = cell(tmp_path, "certainty", 0), cell(tmp_path, "uncertainty", 0)
+    assert [outcome.end for outcome in work(worker, [first, second])] == [End.DONE, End.DONE]
+    computed = [[sum(event["tokens"].values()) for event in begun(each)] for each in (first, second)]
+    assert sum(computed[0]) > 0
+    assert sum(computed[1]) == 0
+    trained = [next(event for event in begun(each) if event["event"] == "trained") for each in (first, second)]
+    told = ("num_updates", "num_tokens", "first_epoch_loss", "last_epoch_loss")
+    assert trained[0]["num_tokens"] > 0
+    assert [trained[0][name] for name in told] == [trained[1][name] for name in told]
+
+
+def begun(each: Cell) -> list[dict[str, Any]]:
+    """The events of a run up to the evaluation of theta_1."""
+    events = each.run.events()
+    places = [place for place, event in enumerate(events) if event["event"] == "waypoint"]
+    return events[: places[1] + 1]
+
+
+def test_a_run_that_goes_on_shares_what_it_may(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+    """Killed after step 1, in a store that others filled: theta_1 comes from the run, opponents from the store."""
+    worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
+    work(worker, grid(tmp_path)[:2])
+    (tmp_path / "half").mkdir()
+    stopped = cell(tmp_path / "half", "uncertainty", 0)
+    interrupted = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(interrupted, stopped, "committed")
+    assert len(list((stopped.path / "state").iterdir())) == 1
+    assert [outcome.end for outcome in work(worker, [stopped])] == [End.DONE]
+    assert written(stopped.path) == alone[2]
+
+
+def stop_after(worker: Worker, stopped: Cell, event: str) -> None:
+    """Run the cell until it tells of this event."""
+    from apl_bench.journal import Journal
+
+    emit = Journal._emit
+
+    def stopping(journal: Journal, kind: str, **fields: object) -> None:
+        emit(journal, kind, **fields)
+        if kind == event:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "_emit", stopping)
+        work(worker, [stopped])
+
+
+def test_what_was_altered_is_refused_and_computed_again(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[:1])
+    blocks, weights = sorted(shared.rglob("*.json")), sorted(shared.rglob("*.safetensors"))
+    for path in blocks:
+        path.write_bytes(path.read_bytes().replace(b"true", b"false").replace(b"-", b"-1", 3))
+    weights[0].write_bytes(weights[0].read_bytes()[:-4] + b"\0\0\0\1")
+    (outcome,) = work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[1:2])
+    assert outcome.end is End.DONE
+    assert any("is not what was written there" in notice for notice in outcome.notices)
+    assert written(grid(tmp_path)[1].path) == alone[1]
+    assert not any("ledger" in notice for notice in outcome.notices)
+
+
+def test_altered_weights_are_refused(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[:1])
+    (weights,) = shared.rglob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    (outcome,) = work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[1:2])
+    assert [notice.split()[0] for notice in outcome.notices] == [str(weights)]
+    assert written(grid(tmp_path)[1].path) == alone[1]
+
+
+def test_another_threads_another_seed_another_setting_has_another_name(tmp_path: Path) -> None:
+    """Nothing of one is taken for the other's."""
+    spec = cell(tmp_path, "random", 0).spec
+    prompt = Prompt("p", "This film was")
+    base = SampleRequest(prompt, LengthBounds(4, 8), (0, "test", "p", 0))
+    seen = []
+    for request, temperature in (
+        (base, 0.7),
+        (base, 0.8),
+        (SampleRequest(prompt, LengthBounds(4, 9), base.stream), 0.7),
+        (SampleRequest(prompt, base.bounds, (1, "test", "p", 0)), 0.7),
+        (SampleRequest(prompt, base.bounds, (0, "test", "p", 1)), 0.7),
+        (SampleRequest(Prompt("p", "That film was"), base.bounds, base.stream), 0.7),
+    ):
+        engine, counted = counting(spec, tmp_path / "shared")
+        engine.reference().sample([request], temperature)
+        seen.append(counted.num_sampled)
+    assert seen == [1] * 6
+    engine, counted = counting(spec, tmp_path / "shared")
+    engine.reference().sample([base], 0.7)
+    assert counted.num_sampled == 0
+    other = cell(tmp_path, "random", 0, "policy.num_threads=2").spec
+    engine, counted = counting(other, tmp_path / "shared")
+    engine.reference().sample([base], 0.7)
+    assert counted.num_sampled == 1
+
+
+def test_where_batches_change_digits_only_whole_calls_are_shared(tmp_path: Path) -> None:
+    spec = cell(tmp_path, "random", 0).spec
+    requests = [SampleRequest(Prompt(f"p{i}", f"Film {i}"), LengthBounds(2, 4), (0, "test", i, 0)) for i in range(3)]
+    engine, _ = counting(spec, tmp_path / "shared", any_batch=False)
+    whole = engine.reference().sample(requests, 1.0)
+    engine, counted = counting(spec, tmp_path / "shared", any_batch=False)
+    assert engine.reference().sample(requests, 1.0) == whole
+    assert counted.num_sampled == 0
+    engine.reference().sample(requests[:2], 1.0)
+    assert counted.num_sampled == 2
+    prompts, completions = [request.prompt for request in requests], [sample.completion for sample in whole]
+    engine.reference().logp(prompts, completions)
+    engine.reference().logp(prompts, completions)
+    assert counted.num_scored == 6, "a log-probability that is remembered would change what is scored with what"
+
+
+class Counting:
+    """A policy that writes a word and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.num_sampled = self.num_scored = 0
+        self.tokenizer = None
+
+    def sample(self, requests: list[SampleRequest], temperature: float) -> list[Sample]:
+        self.num_sampled += len(requests)
+        return [Sample(Completion(" good", (3,), True), -0.1 * temperature) for _ in requests]
+
+    def logp(self, prompts: list[Prompt], completions: list[Completion]) -> np.ndarray:
+        self.num_scored += len(completions)
+        return np.full(len(completions), -0.5)
+
+
+class CountingEngine:
+    """Has theta_0 alone."""
+
+    def __init__(self, any_batch: bool, num_threads: int) -> None:
+        self.policy, self.any_batch, self.num_threads = Counting(), any_batch, num_threads
+
+    def reference(self) -> Counting:
+        return self.policy
+
+    def identity(self) -> dict[str, object]:
+        return {"weights_sha256": "0", "num_threads": self.num_threads}
+
+
+def counting(spec: RunSpec, shared: Path, any_batch: bool = True) -> tuple[SharingEngine, Counting]:
+    engine = CountingEngine(any_batch, spec.policy.num_threads)
+    return SharingEngine(engine, Store(shared, 1 << 20), spec), engine.policy  # type: ignore[arg-type]
+
+
+def test_a_small_model_on_a_cpu_may_be_asked_in_any_batch(tmp_path: Path) -> None:
+    """What the promise of `any_batch` is worth: subsets, another order, and behind others, to the last bit."""
+    kept: list[Engine] = []
+
+    def keep(engine: Engine) -> Engine:
+        kept.append(engine)
+        return engine
+
+    materials = prepare(cell(tmp_path, "random", 0).spec, keep)
+    (engine,) = kept
+    assert engine.any_batch
+    requests = [
+        SampleRequest(prompt, materials.task.bounds(prompt), (0, "test", prompt.id, 0)) for prompt in materials.test
+    ]
+    whole = engine.reference().sample(requests, 0.7)
+    some = engine.reference().sample(requests[7:2:-2], 0.7)
+    assert some == whole[7:2:-2]
+    prompts, completions = [request.prompt for request in requests], [sample.completion for sample in whole]
+    logp = engine.reference().logp(prompts, completions)
+    engine.forget()
+    again = engine.reference().logp(prompts[::-3], completions[::-3])
+    assert again.tobytes() == logp[::-3].tobytes()
