@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from apl_bench.types import Completion, Pair, Preference, Prompt, SpecError, Ver
 
 MAX_NAME = 80  # letters of a folder
 TEMPORARY = (".*.new", ".*.tmp")  # names of files being written, here and by the engine
+NO_TOKENS = b'"usage":{}'  # stands so in no text: there quotes are escaped
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+_-]+")
 
 
@@ -179,16 +180,21 @@ class Run:
 
     def judgments(self) -> dict[str, Record]:
         """The slice of the ledger that this run used, by key; a last line cut off by a kill is left out."""
+        return {record.key: record for record in self._records(lambda _line: True)}
+
+    def counted_judgments(self) -> list[Record]:
+        """Those of which a provider counted tokens; the others cost nothing, and are not looked at."""
+        return list({record.key: record for record in self._records(lambda line: NO_TOKENS not in line)}.values())
+
+    def _records(self, is_wanted: Callable[[bytes], bool]) -> Iterator[Record]:
         path = self.path / "judgments.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        records = {}
         for number, line in enumerate(lines, start=1):
-            try:
-                record = Record.from_line(line)
-            except RecordError as error:
-                raise SpecError(f"{path}:{number} is no record of a judgment: {error}") from None
-            records[record.key] = record
-        return records
+            if is_wanted(line):
+                try:
+                    yield Record.from_line(line)
+                except RecordError as error:
+                    raise SpecError(f"{path}:{number} is no record of a judgment: {error}") from None
 
     def summary(self) -> dict[str, Any]:
         """The result as it follows from the recorded steps and waypoints."""

@@ -7,58 +7,114 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from apl_bench.cli.console import heading, number, safe, table
-from apl_bench.comparison import Comparison, Point, Row, compare, format_seeds, share_wrong
-from apl_bench.comparison_json import comparison_json
-from apl_bench.records import Run, file_name, find_runs
-from apl_bench.statistics import Estimate
+from apl_bench.cli.console import safe
 from apl_bench.types import SpecError
 
-SCHEMA = "apl-compare/1"
+if TYPE_CHECKING:
+    from apl_bench.comparison import Comparison, Difference, Plan, Point, Row
+    from apl_bench.records import Run
+    from apl_bench.statistics import Family
+
 INSTALL_PLOTS = "figures need matplotlib: pip install 'apl-bench[plots]'"
-KEY = (
-    "SE: over seeds and test prompts (two-way). SE seeds: over seeds alone, as the paper prints it.",
-    "p: exact sign flips of the seeds' differences, two-sided; n seeds give none below 2 / 2^n; not corrected for",
-    "the number of strategies. Differences are paired by seed and by test prompt.",
-    "KL: nats a completion. Length: tokens. Repetition: share of bigrams. Wrong: share of bought labels that the",
-    "policy's implicit preference had the other way (undecided ones left out).",
-)
 
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--details", is_flag=True, help="Print intervals, labels needed, judge health and costs as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and draw nothing unless --figures is given.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a line for each strategy and waypoint; as --json.")
+@click.option("--hypothesis", "hypotheses", multiple=True, metavar="STRATEGY[@LABELS]",
+              help="Test this difference from random; all that are given are corrected together. May be repeated.  "
+                   "[default: each other ranked strategy, at the last waypoint]")  # fmt: skip
+@click.option("--family", "family_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The hypotheses as JSON, as they were declared before the runs.")  # fmt: skip
+@click.option("--target", type=click.FloatRange(0, 1), help="Count labels to this win rate.  [default: random's last]")
+@click.option("--unranked", multiple=True, metavar="STRATEGY", help="Show it without a rank. May be repeated.")
 @click.option("--figures/--no-figures", default=None, help="Draw curves.png and acquired.png.  [default: if possible]")
 @click.option("--out", type=click.Path(path_type=Path), help="Where figures go.  [default: the folder of the runs]")
-def compare_(runs: Sequence[Path], as_json: bool, as_csv: bool, figures: bool | None, out: Path | None) -> None:
+def compare_(runs: Sequence[Path], **options: Any) -> None:
     """Compare the complete runs in RUNS, folders that are searched at any depth.
 
     Runs that differ in strategy and seed alone are compared; those of other settings are a comparison of their own.
     Differences from random are paired by seed and by test prompt.
     """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv cannot both be printed; give one of them")
-    found = find_runs(runs)
+    asked = Asked(**options)
+    if asked.as_json + asked.as_csv + asked.details > 1:
+        raise click.UsageError("only one of --details, --json and --csv can be printed; give one of them")
+    if asked.hypotheses and asked.family_file:
+        raise click.UsageError("--hypothesis and --family both declare hypotheses; give one of them")
+    comparisons = _compared(runs, asked)
+    is_for_people = not (asked.as_json or asked.as_csv)
+    click.echo(_printed(comparisons, asked), nl=not asked.as_csv)
+    is_asked = asked.figures is True or asked.out is not None
+    if asked.figures is not False and (is_asked or is_for_people):
+        draw(comparisons, asked.out, is_asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of the command, by their names."""
+
+    details: bool
+    as_json: bool
+    as_csv: bool
+    hypotheses: tuple[str, ...]
+    family_file: Path | None
+    target: float | None
+    unranked: tuple[str, ...]
+    figures: bool | None
+    out: Path | None
+
+
+def _compared(paths: Sequence[Path], asked: Asked) -> list[Comparison]:
+    from apl_bench.comparison import compare
+    from apl_bench.records import find_runs
+
+    found = find_runs(paths)
     complete = [run for run in found if run.complete]
     _tell_of_incomplete([run for run in found if not run.complete])
     if not complete:
         raise SpecError(f"none of the {len(found)} runs is complete; finish them with the command that began them")
-    comparisons = compare(complete)
-    if as_json or as_csv:
-        click.echo(to_json(comparisons) if as_json else to_csv(comparisons), nl=as_json)
-    else:
-        click.echo("\n\n".join(to_text(comparison) for comparison in comparisons))
-    is_asked = figures is True or out is not None
-    if figures is not False and (is_asked or not (as_json or as_csv)):
-        draw(comparisons, out, is_asked)
+    return compare(complete, _plan(asked, complete))
+
+
+def _plan(asked: Asked, runs: Sequence[Run]) -> Plan:
+    from apl_bench.comparison import Plan, strategy_label
+
+    names = {strategy_label(run.spec) for run in runs}
+    for name in asked.unranked:
+        if name not in names:
+            raise SpecError(f"--unranked {name!r} has no run here. There are: {', '.join(sorted(names))}")
+    return Plan(_family(asked, runs), asked.target, frozenset(asked.unranked))
+
+
+def _family(asked: Asked, runs: Sequence[Run]) -> Family | None:
+    from apl_bench.statistics import Family, Hypothesis
+
+    if asked.family_file:
+        return Family.read(asked.family_file)
+    last = max(run.spec.loop.waypoints[-1] for run in runs)
+    found = tuple(Hypothesis.parse(text, last) for text in asked.hypotheses)
+    return Family(found, declared=True) if found else None
+
+
+def _printed(comparisons: Sequence[Comparison], asked: Asked) -> str:
+    from apl_bench.cli.compare_tables import to_details, to_text
+
+    if asked.as_json:
+        return to_json(comparisons)
+    if asked.as_csv:
+        return to_csv(comparisons)
+    tell = to_details if asked.details else to_text
+    return "\n\n".join(tell(comparison) for comparison in comparisons)
 
 
 def _tell_of_incomplete(runs: Sequence[Run]) -> None:
@@ -73,6 +129,8 @@ def draw(comparisons: Sequence[Comparison], out: Path | None, is_asked: bool) ->
         if is_asked:
             raise click.exceptions.Exit(1)
         return
+    from apl_bench.comparison_json import comparison_json
+    from apl_bench.records import file_name
     from apl_bench.report.files import draw_acquired, draw_curves
     from apl_bench.report.results import Results
 
@@ -87,86 +145,11 @@ def draw(comparisons: Sequence[Comparison], out: Path | None, is_asked: bool) ->
         click.echo(f"figures: {safe(folder / 'curves.png')}, {safe(folder / 'acquired.png')}", err=True)
 
 
-def to_text(comparison: Comparison) -> str:
-    """The comparison as people read it: results, differences from random, the curve, and what stands beside."""
-    rows = comparison.rows
-    num_labels = rows[0].last.num_labels
-    parts = [
-        heading(f"{comparison.name}: {num_labels} labels, {comparison.num_prompts} test prompts"),
-        table(["strategy", "seeds", "win rate", "SE", "SE seeds", "area", "SE"], map(_result_cells, rows)),
-    ]
-    if any(row.last.difference for row in rows):
-        columns = ["minus random", "seeds", "difference", "SE", "SE seeds", "sd seeds", "p", "area", "SE"]
-        parts.append(table(columns, (_difference_cells(row) for row in rows if row.shared_seeds)))
-    parts.append(table(["labels", *(row.strategy for row in rows)], _curve_cells(rows)))
-    columns = ["beside", "KL", "length", "repetition", "perplexity", "wrong", "invalid"]
-    parts.append(table(columns, map(_beside_cells, rows)))
-    parts.append("\n".join([*KEY, *(f"note: {safe(note)}" for note in comparison.notes)]))
-    return "\n\n".join(parts)
-
-
-def _result_cells(row: Row) -> list[str]:
-    area = [number(row.area.mean), number(row.area.se_two_way)] if row.area else ["", ""]
-    rate = row.last.win_rate
-    errors = [number(rate.se_two_way), number(rate.se_seeds)]
-    return [row.strategy, format_seeds(row.seeds), number(rate.mean), *errors, *area]
-
-
-def _difference_cells(row: Row) -> list[str]:
-    found, area = row.last.difference, row.area_difference
-    assert found is not None  # a row with shared seeds has a difference
-    mean, errors = found.estimate.mean, (found.estimate.se_two_way, found.estimate.se_seeds, found.sd_seeds)
-    areas = [number(area.estimate.mean, signed=True), number(area.estimate.se_two_way)] if area else ["", ""]
-    cells = [number(mean, signed=True), *map(number, errors), number(found.p_value)]
-    return [row.strategy, format_seeds(row.shared_seeds), *cells, *areas]
-
-
-def _curve_cells(rows: Sequence[Row]) -> Iterator[list[str]]:
-    for points in zip(*(row.curve for row in rows), strict=True):
-        yield [str(points[0].num_labels), *(_with_error(point.win_rate) for point in points)]
-
-
-def _with_error(estimate: Estimate) -> str:
-    return f"{number(estimate.mean, 3)} ±{number(estimate.se_two_way, 3)}"
-
-
-def _beside_cells(row: Row) -> list[str]:
-    point, beside = row.last, row.last.beside
-    digits = [number(beside.kl, 2), number(beside.mean_length, 1), number(beside.repetition, 3)]
-    return [row.strategy, *digits, number(beside.perplexity, 1), number(share_wrong_of(row), 3),
-            number(point.share_invalid, 3)]  # fmt: skip
-
-
-def share_wrong_of(row: Row) -> float | None:
-    """Over all of a strategy's batches."""
-    return share_wrong([probability for step in row.acquired for probability in step])
-
-
 def to_json(comparisons: Sequence[Comparison]) -> str:
-    """Everything that the tables are made of; null where there is no number."""
-    content = [
-        {
-            "name": comparison.name,
-            "num_prompts": comparison.num_prompts,
-            "notes": list(comparison.notes),
-            "strategies": [_row_dict(row) for row in comparison.rows],
-        }
-        for comparison in comparisons
-    ]
-    return json.dumps({"schema": SCHEMA, "comparisons": content}, indent=2, allow_nan=False)
+    """A list of comparisons, each in the schema of apl_bench/comparison_json.py."""
+    from apl_bench.comparison_json import comparison_json
 
-
-def _row_dict(row: Row) -> dict[str, Any]:
-    fields: dict[str, Any] = _finite(dataclasses.asdict(row))
-    return {**{key: value for key, value in fields.items() if key != "acquired"}, "share_wrong": share_wrong_of(row)}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps([comparison_json(comparison) for comparison in comparisons], indent=2, allow_nan=False)
 
 
 def to_csv(comparisons: Sequence[Comparison]) -> str:
@@ -180,13 +163,17 @@ def csv_text(lines: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(_finite, lines))
+    writer.writerows({key: _or_none(value) for key, value in line.items()} for line in lines)
     return file.getvalue()
 
 
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _csv_line(comparison: Comparison, row: Row, point: Point) -> dict[str, Any]:
-    found = point.difference
-    difference = found.estimate if found else Estimate(math.nan, math.nan, math.nan, 0)
+    found, controlled = point.difference, point.length_controlled
+    low, high = point.win_rate.interval
     return {
         "comparison": safe(comparison.name),
         "strategy": safe(row.strategy),
@@ -195,12 +182,21 @@ def _csv_line(comparison: Comparison, row: Row, point: Point) -> dict[str, Any]:
         "win_rate": point.win_rate.mean,
         "se_two_way": point.win_rate.se_two_way,
         "se_seeds": point.win_rate.se_seeds,
-        "num_shared_seeds": difference.num_seeds,
-        "difference": difference.mean,
-        "difference_se_two_way": difference.se_two_way,
-        "difference_se_seeds": difference.se_seeds,
-        "difference_sd_seeds": found.sd_seeds if found else None,
-        "p_value": found.p_value if found else None,
+        "low": low,
+        "high": high,
+        **_csv_difference(found),
+        "length_controlled": controlled.win_rate if controlled else None,
         **dataclasses.asdict(point.beside),
         "share_invalid": point.share_invalid,
     }
+
+
+def _csv_difference(found: Difference | None) -> dict[str, Any]:
+    names = ("num_shared_seeds", "difference", "difference_se_two_way", "difference_se_seeds", "difference_sd_seeds",
+             "difference_low", "difference_high", "p_value", "p_holm", "detectable")  # fmt: skip
+    if found is None:
+        return dict.fromkeys(names) | {"num_shared_seeds": 0}
+    estimate = found.estimate
+    values = (estimate.num_seeds, estimate.mean, estimate.se_two_way, estimate.se_seeds, found.sd_seeds,
+              *estimate.interval, found.p_value, found.p_holm, found.detectable)  # fmt: skip
+    return dict(zip(names, values, strict=True))

@@ -12,11 +12,11 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
+from scipy import stats
+
 from apl_bench.annotation.agreement import Measure
 
 TAIL = 0.025
-_TINY = 1e-300
-_MAX_TERMS = 100_000
 NOTHING = Measure(math.nan, math.nan, math.nan, 0)
 
 
@@ -63,41 +63,7 @@ def design_effect(hits: Sequence[bool], clusters: Sequence[Hashable]) -> float:
 
 def sign_test(num_hits: int, num_items: int) -> float:
     """Two-sided p-value of `num_hits` among independent items that hit with probability 1/2, exact; 1 for no items."""
-    more = max(num_hits, num_items - num_hits)
-    if 2 * more == num_items:
-        return 1.0
-    return min(1.0, 2 * incomplete_beta(0.5, more, num_items - more + 1))  # P(X >= more), by either tail
-
-
-def incomplete_beta(x: float, a: float, b: float) -> float:
-    """I_x(a, b), the regularised incomplete beta function, for a, b > 0 and 0 <= x <= 1.
-
-    Lentz's method on the continued fraction of DLMF 8.17.22, on the side of the mean where it converges fast.
-    """
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1.0 - incomplete_beta(1 - x, b, a)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    return math.exp(log_front) / (a * _fraction(x, a, b))
-
-
-def _fraction(x: float, a: float, b: float) -> float:
-    """1 + d_1 / (1 + d_2 / (1 + ...)) of DLMF 8.17.22."""
-    value = numerator = 1.0
-    denominator = 0.0
-    for n in range(1, _MAX_TERMS):
-        m = n // 2
-        if n % 2:
-            d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        else:
-            d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        denominator = 1 / (1 + d * denominator or _TINY)
-        numerator = 1 + d / numerator or _TINY
-        value *= numerator * denominator
-        if abs(numerator * denominator - 1) < 1e-15:
-            return value
-    raise ArithmeticError(f"the incomplete beta function did not converge at x = {x}, a = {a}, b = {b}")
+    return float(stats.binomtest(num_hits, num_items).pvalue) if num_items else 1.0
 
 
 def _measure(num_hits: int, num_items: int, num_effective: float) -> Measure:
@@ -107,14 +73,6 @@ def _measure(num_hits: int, num_items: int, num_effective: float) -> Measure:
     share = num_hits / num_items
     hits = share * num_effective
     misses = num_effective - hits
-    low = 0.0 if num_hits == 0 else _quantile(TAIL, hits, misses + 1)
-    high = 1.0 if num_hits == num_items else _quantile(1 - TAIL, hits + 1, misses)
+    low = 0.0 if num_hits == 0 else float(stats.beta.ppf(TAIL, hits, misses + 1))
+    high = 1.0 if num_hits == num_items else float(stats.beta.ppf(1 - TAIL, hits + 1, misses))
     return Measure(share, low, high, num_items)
-
-
-def _quantile(probability: float, a: float, b: float) -> float:
-    """Where I_x(a, b) is `probability`, by halving down to what a float can tell apart near it."""
-    low, high = 0.0, 1.0
-    while (middle := (low + high) / 2) not in (low, high) and high - low > 1e-13:
-        low, high = (middle, high) if incomplete_beta(middle, a, b) < probability else (low, middle)
-    return (low + high) / 2

@@ -15,11 +15,11 @@ import numpy as np
 
 from apl_bench.annotation.agreement import Measure
 from apl_bench.health.intervals import clustered_share
+from apl_bench.statistics.logistic import logistic
 
 RATIOS = (1.0, 1.1, 1.25, 1.5, 2.0, math.inf)  # longer : shorter; a bin holds its upper end
 MIN_VERDICTS = 20
 _Z = 1.959963984540054  # normal quantile of 97.5 %
-_MAX_ROUNDS, _MAX_LOG_ODDS = 50, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,35 +83,12 @@ def doubling_odds(seen: Sequence[Seen]) -> Measure | str:
     if np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return "all ratios of lengths are the same, or all verdicts name the same place"
     place = {prompt: number for number, prompt in enumerate(prompts)}
-    fitted = _logistic(np.column_stack([np.ones_like(x_N), x_N]), y_N, np.array([place[case.prompt] for case in seen]))
+    clusters_N = np.array([place[case.prompt] for case in seen])
+    fitted = logistic(np.column_stack([np.ones_like(x_N), x_N]), y_N, (clusters_N,))
     if fitted is None:
         return "the lengths separate the verdicts, so that no finite coefficient fits"
-    slope, error = fitted
+    slope, error = fitted.coefficient_K[-1], fitted.error_K[-1]
     return Measure(_exp(slope), _exp(slope - _Z * error), _exp(slope + _Z * error), len(seen))
-
-
-def _logistic(x_NK: np.ndarray, y_N: np.ndarray, cluster_N: np.ndarray) -> tuple[float, float] | None:
-    """The last coefficient and its standard error, by Newton's method; None where it runs away."""
-    coefficients_K = np.zeros(x_NK.shape[1])
-    for _ in range(_MAX_ROUNDS):
-        p_N = 1 / (1 + np.exp(-np.clip(x_NK @ coefficients_K, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))
-        information_KK = x_NK.T @ (x_NK * (p_N * (1 - p_N))[:, None])
-        if np.linalg.cond(information_KK) > 1e12:
-            return None
-        step_K = np.linalg.solve(information_KK, x_NK.T @ (y_N - p_N))
-        coefficients_K = coefficients_K + step_K
-        if np.abs(step_K).max() < 1e-10:
-            break
-    else:
-        return None
-    if np.abs(x_NK @ coefficients_K).max() > _MAX_LOG_ODDS:
-        return None
-    scores_CK = np.zeros((cluster_N.max() + 1, x_NK.shape[1]))
-    np.add.at(scores_CK, cluster_N, x_NK * (y_N - p_N)[:, None])
-    inverse_KK = np.linalg.inv(information_KK)
-    num_clusters = len(scores_CK)
-    covariance_KK = inverse_KK @ scores_CK.T @ scores_CK @ inverse_KK * num_clusters / (num_clusters - 1)
-    return float(coefficients_K[-1]), math.sqrt(covariance_KK[-1, -1])
 
 
 def _exp(value: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,41 @@ def write_run(root: Path, strategy: str, seed: int, outcomes: str, **changes: An
         tables[table][name] = value
     spec = RunSpec.from_tables(preset, tables, seed)
     path = root / "runs" / f"imdb-{preset}" / strategy / f"seed-{seed:03d}-{spec.identity[:8]}"
-    (path / "waypoints").mkdir(parents=True)
+    path.mkdir(parents=True)
     identity = {"identity": spec.identity, "spec": spec.to_tables()}
     (path / "spec.json").write_text(json.dumps({**identity, **manifest}))
     for num_labels, letters in ((0, "wlwl"[: len(outcomes)]), (8, outcomes)):
-        rows = [{"kind": "comparison", "prompt_id": prompt, "verdict": VERDICTS[letter]}
-                for prompt, letter in zip(prompts, letters, strict=True)]  # fmt: skip
-        (path / "waypoints" / f"{num_labels:04d}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows = [comparison_row(prompt, letter) for prompt, letter in zip(prompts, letters, strict=True)]
+        write_rows(path / "waypoints" / f"{num_labels:04d}.jsonl", rows)
+    for step, row in enumerate(result(seed, probabilities)["steps"], start=1):
+        write_rows(path / "steps" / f"{step:04d}.jsonl", step_rows(step, row["probability_of_label"]))
     if is_complete:
         (path / "result.json").write_text(json.dumps({**result(seed, probabilities), "sound": is_sound}))
     return path
+
+
+def comparison_row(prompt: str, letter: str) -> dict[str, Any]:
+    """A test comparison: the policy's text is twice as long as the opponent's on every other prompt."""
+    texts = {"policy": {"text": "good " * (1 + ord(prompt) % 2)}, "opponent": {"text": "good"}}
+    return {"kind": "comparison", "prompt_id": prompt, "verdict": VERDICTS[letter], "swapped": prompt in "bd",
+            "keys": [f"{prompt}-key"], **texts}  # fmt: skip
+
+
+def step_rows(step: int, probabilities: Sequence[float]) -> list[dict[str, Any]]:
+    """A batch of labels that theta_t gave these probabilities to; the strategy's score of a pair is its |margin|."""
+    margins = [math.log(p / (1 - p)) for p in probabilities]
+    head = {"kind": "step", "step": step, "num_generated": 0, "num_scored": 0, "diagnostics": {}}
+    candidates = [
+        {"kind": "candidate", "row": row, "scores": [[0, 1, abs(margin)]]} for row, margin in enumerate(margins)
+    ]
+    pair = {"first": 0, "second": 1, "verdict": "first", "swapped": False}
+    labels = [{"kind": "label", "row": row, "margin": margin, **pair} for row, margin in enumerate(margins)]
+    return [head, *candidates, *labels]
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def result(seed: int, probabilities: Sequence[float]) -> dict[str, Any]:
@@ -76,7 +102,9 @@ def result(seed: int, probabilities: Sequence[float]) -> dict[str, Any]:
         {"num_labels": num, "kl": seed + num, "mean_length": 20.0, "repetition": 0.1, "perplexity": None}
         for num in (0, 8)
     ]
-    steps = [{"probability_of_label": [0.5] * len(probabilities)}, {"probability_of_label": list(probabilities)}]
+    batches = [[0.5] * len(probabilities), list(probabilities)]
+    steps = [{"probability_of_label": batch, "num_pairs": len(batch), "num_generated_tokens": 100 * len(batch),
+              "num_scored_tokens": 0} for batch in batches]  # fmt: skip
     return {"waypoints": waypoints, "steps": steps}
 
 
@@ -88,5 +116,5 @@ def rows_of(*arguments: object) -> dict[str, dict[str, Any]]:
     """Strategies of the only comparison that --json prints, by name."""
     done = call(*arguments, "--json")
     assert done.exit_code == 0, done.output
-    (found,) = json.loads(done.stdout)["comparisons"]
-    return {row["strategy"]: row for row in found["strategies"]}
+    (found,) = json.loads(done.stdout)
+    return {row["strategy"]: row for row in found["rows"]}

@@ -21,31 +21,32 @@ def test_numbers_by_hand(compared: Write, tmp_path: Path) -> None:
         compared("random", seed, theirs)
     rows = rows_of(tmp_path)
     point = rows["certainty"]["curve"][-1]
-    assert point["win_rate"]["mean"] == pytest.approx((0.75 + 0.875) / 2)
-    assert point["win_rate"]["num_seeds"] == 2
+    assert point["win_rate"] == pytest.approx((0.75 + 0.875) / 2)
+    assert rows["certainty"]["seeds"] == [0, 1]
     assert point["by_seed"] == [0.75, 0.875]
     # seed differences .25 and .625: mean .4375, sd .375 / sqrt 2, two-sided p of two of the same sign 2/4
     difference = point["difference"]
-    assert difference["estimate"]["mean"] == pytest.approx(0.4375)
+    assert difference["mean"] == pytest.approx(0.4375)
     assert difference["sd_seeds"] == pytest.approx(0.375 / math.sqrt(2))
-    assert difference["estimate"]["se_seeds"] == pytest.approx(0.375 / 2)
-    assert difference["p_value"] == 0.5
+    assert difference["se_seeds"] == pytest.approx(0.375 / 2)
+    assert difference["p"] == difference["p_holm"] == 0.5
+    assert difference["smallest_detectable"] is None  # two seeds are never significant
     assert point["beside"] == {"kl": 8.5, "mean_length": 20.0, "repetition": 0.1, "perplexity": None}
     assert rows["certainty"]["area"]["mean"] == pytest.approx((0.5 + 0.8125) / 2)
-    assert rows["certainty"]["share_wrong"] == 0.5
+    assert rows["certainty"]["acquired"]["share_wrong"] == 0.5
     assert rows["random"]["curve"][-1]["difference"] is None
 
 
 def test_pairs_by_prompt_and_not_by_line(compared: Write, tmp_path: Path) -> None:
     compared("certainty", 0, "wllw", prompts="abcd")
     compared("random", 0, "wllw", prompts="dcba")
-    difference = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]["estimate"]
+    difference = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]
     assert difference["mean"] == 0
     assert difference["se_two_way"] == 0
     compared("certainty", 1, "wwll", prompts="abcd")
     compared("random", 1, "wwll", prompts="dcba")
     # seed 1 disagrees on every prompt, two each way: mean 0, and an error
-    again = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]["estimate"]
+    again = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]
     assert again["mean"] == 0
     assert again["se_two_way"] > 0
 
@@ -57,12 +58,14 @@ def test_only_shared_seeds_are_paired_and_that_is_said(compared: Write, tmp_path
         compared("random", seed, "llll" if seed != 4 else "wwww")
     rows = rows_of(tmp_path)
     assert rows["certainty"]["shared_seeds"] == [0, 1, 2, 4]
-    difference = rows["certainty"]["curve"][-1]["difference"]["estimate"]
+    difference = rows["certainty"]["curve"][-1]["difference"]
     assert difference["num_seeds"] == 4
     assert difference["mean"] == pytest.approx((1 + 1 + 1 + 0) / 4)
     text = call(tmp_path, "--no-figures").stdout
     assert "only seeds 0-2, 4 are shared by certainty and random" in text
-    assert "rows are in order of name" in text
+    assert "certainty has no rank: it has seeds 0-5, and the others are ranked on 0-2, 4, 9" in text
+    assert rows["certainty"]["rank"] is None
+    assert rows["random"]["rank"] == [1, 1]
 
 
 def test_no_shared_seed_means_no_difference(compared: Write, tmp_path: Path) -> None:
@@ -71,7 +74,8 @@ def test_no_shared_seed_means_no_difference(compared: Write, tmp_path: Path) -> 
     assert rows_of(tmp_path)["certainty"]["curve"][-1]["difference"] is None
     done = call(tmp_path, "--no-figures")
     assert "no seed is shared by certainty and random" in done.stdout
-    assert "minus random" not in done.stdout
+    (line,) = (line.split() for line in done.stdout.splitlines() if line.split()[:2] == ["-", "certainty"])
+    assert line[5:] == ["-"] * 5
 
 
 def test_without_random_there_are_rates_and_no_differences(compared: Write, tmp_path: Path) -> None:
@@ -88,19 +92,19 @@ def test_runs_of_other_settings_are_a_comparison_of_their_own_named_by_what_diff
     compared("certainty", 0, "wwwl", training__epochs=3)
     for strategy in ("certainty", "random"):
         compared(strategy, 0, "wwll")
-    found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
-    names = {comparison["name"]: [row["strategy"] for row in comparison["strategies"]] for comparison in found}
+    found = json.loads(call(tmp_path, "--json").stdout)
+    names = {comparison["name"]: [row["strategy"] for row in comparison["rows"]] for comparison in found}
     assert names == {
         "imdb-lite (training.epochs=1)": ["certainty", "random"],
         "imdb-lite (training.epochs=3)": ["certainty"],
     }
-    assert all(row["curve"][-1]["difference"] is None for row in found[1]["strategies"] if row["strategy"] == "random")
+    assert all(row["curve"][-1]["difference"] is None for row in found[1]["rows"] if row["strategy"] == "random")
 
 
 def test_a_parameter_of_the_task_is_a_setting_too(compared: Write, tmp_path: Path) -> None:
     compared("certainty", 0, "wwwl", task__limit=10)
     compared("random", 0, "wwwl")
-    found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
+    found = json.loads(call(tmp_path, "--json").stdout)
     assert [comparison["name"] for comparison in found] == ["imdb-lite (task.limit=10)", "imdb-lite"]
 
 
@@ -142,7 +146,7 @@ def test_an_unsound_run_is_named(compared: Write, tmp_path: Path) -> None:
 def test_presets_are_compared_apart(compared: Write, tmp_path: Path) -> None:
     for preset in ("lite", "big"):
         compared("random", 0, "wwwl", preset=preset)
-    found = json.loads(call(tmp_path, "--json").stdout)["comparisons"]
+    found = json.loads(call(tmp_path, "--json").stdout)
     assert [comparison["name"] for comparison in found] == ["imdb-big", "imdb-lite"]
 
 
@@ -174,7 +178,7 @@ def test_incomplete_runs_are_left_out_and_named(compared: Write, tmp_path: Path)
     path = compared("random", 1, "wwwl", complete=False)
     done = call(tmp_path, "--json")
     assert f"left out, not complete: {path}" in done.stderr
-    assert json.loads(done.stdout)["comparisons"][0]["strategies"][0]["seeds"] == [0]
+    assert json.loads(done.stdout)[0]["rows"][0]["seeds"] == [0]
 
 
 def test_nothing_complete_is_an_error(compared: Write, tmp_path: Path) -> None:
@@ -187,23 +191,28 @@ def test_nothing_complete_is_an_error(compared: Write, tmp_path: Path) -> None:
 def test_invalid_verdicts_count_for_nothing_and_are_shown(compared: Write, tmp_path: Path) -> None:
     compared("random", 0, "wwlx", sound=False)
     point = rows_of(tmp_path)["random"]["curve"][-1]
-    assert point["win_rate"]["mean"] == pytest.approx(2 / 3)
+    assert point["win_rate"] == pytest.approx(2 / 3)
+    assert (point["win_rate_worst"], point["win_rate_best"]) == (0.5, 0.75)
     assert point["share_invalid"] == 0.25
-    shown = call(tmp_path, "--no-figures").stdout
+    shown = call(tmp_path, "--no-figures", "--details").stdout
+    assert "random has no rank: 25.0 % of its verdicts at the last waypoint are invalid" in shown
     assert shown.count("unsound") == 1
     assert "random, seed 0, is unsound: over 1 % of the verdicts" in shown
-    (beside,) = (line.split() for line in shown.splitlines() if line.startswith("random") and "0.250" in line)
-    assert beside[-1] == "0.250"
+    assert [line for line in shown.splitlines() if line.startswith("random") and "0.250" in line.split()]
 
 
 def test_what_is_missing_is_null_and_never_ranked(compared: Write, tmp_path: Path) -> None:
     for strategy, outcomes in (("certainty", "xxxx"), ("entropy", "wlll"), ("random", "wwwl")):
         compared(strategy, 0, outcomes)
     rows = rows_of(tmp_path)
-    assert rows["certainty"]["curve"][-1]["win_rate"]["mean"] is None
-    assert list(rows) == ["certainty", "entropy", "random"]  # by name: a missing rate has no place above or below
-    line = call(tmp_path, "--no-figures").stdout.splitlines()[3]
-    assert line.split()[:3] == ["certainty", "0", "-"]
+    assert rows["certainty"]["curve"][-1]["win_rate"] is None
+    assert {name: row["rank"] for name, row in rows.items()} == {"random": [1, 2], "entropy": [1, 2], "certainty": None}
+    assert list(rows) == ["random", "entropy", "certainty"]
+    line = call(tmp_path, "--no-figures").stdout.splitlines()[5]
+    assert line.split()[:3] == ["-", "certainty", "-"]
+    assert (
+        "certainty has no rank: its win rate at the last waypoint is missing" in call(tmp_path, "--no-figures").stdout
+    )
 
 
 def test_rows_are_ordered_by_win_rate_where_seeds_are_the_same(compared: Write, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apl_bench.health.intervals import clustered_share, design_effect, exact_share, incomplete_beta, sign_test
+from apl_bench.health.intervals import clustered_share, design_effect, exact_share, sign_test
 
 # Intervals
 
@@ -53,14 +53,6 @@ def test_the_sign_test_is_exact(hits: int, misses: int) -> None:
     num = hits + misses
     expected = min(Fraction(1), 2 * tail(num, max(hits, misses), Fraction(1, 2)))
     assert sign_test(hits, num) == pytest.approx(float(expected), rel=1e-9)
-
-
-@given(st.floats(0.001, 0.999), st.floats(0.1, 500), st.floats(0.1, 500))
-def test_the_incomplete_beta_in_closed_form(x: float, a: float, b: float) -> None:
-    assert incomplete_beta(x, a, 1) == pytest.approx(x**a, rel=1e-8, abs=1e-300)
-    assert incomplete_beta(x, 1, b) == pytest.approx(-math.expm1(b * math.log1p(-x)), rel=1e-8)
-    assert incomplete_beta(x, a, b) + incomplete_beta(1 - x, b, a) == pytest.approx(1)
-    assert incomplete_beta(0.5, a, a) == pytest.approx(0.5)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=50))

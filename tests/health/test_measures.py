@@ -107,8 +107,8 @@ def test_the_odds_of_a_text_twice_as_long_by_hand() -> None:
     found = doubling_odds([*seen(40, 2.0, 30), *seen(40, 0.5, 10)])
     assert isinstance(found, Measure)
     assert found.value == pytest.approx(3.0)
-    # the slope's variance: 1 / sum x^2 p (1 - p) = 1 / (80 * 3/16), and 80/79 for 80 clusters
-    error = math.sqrt(1 / 15 * 80 / 79)
+    # the slope's variance: 1 / sum x^2 p (1 - p) = 1 / (80 * 3/16); 80/79 for 80 clusters, 79/78 for two coefficients
+    error = math.sqrt(1 / 15 * 80 / 78)
     assert found.high == pytest.approx(3 * math.exp(1.959964 * error))
     assert found.low == pytest.approx(3 * math.exp(-1.959964 * error))
 

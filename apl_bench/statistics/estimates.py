@@ -1,35 +1,37 @@
-"""Win rates, their standard errors and paired differences, on plain arrays.
-
-Outcomes `y_RP` are R seeds x P test prompts in {1 win, 0 loss, 1/2 tie, NaN invalid}: the prompts are the same for all
-seeds. Differences of two such arrays are treated alike. An invalid outcome counts for nothing: it is not a tie.
-"""
+"""Means over seeds and prompts, with the error over the seeds, the two-way error, and intervals."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-NUM_RANDOM_FLIPS = 100_000
-MAX_EXACT_SEEDS = 40
-_ROUNDING = 1e-9
+from apl_bench.statistics.sign_flips import sign_flip_p
+
+LEVEL = 0.95  # of every interval
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean over seeds and prompts with both of its standard errors; NaN where the data cannot give one.
 
-    `se_seeds` leaves out the luck of the test prompts, which all seeds share; `se_two_way` has it, and is the headline.
-    With one seed `se_two_way` is over prompts alone, and says nothing of another seed.
+    `se_seeds` leaves out the luck of the test prompts, which all seeds share; `se_two_way` has it, and is the headline,
+    with `df` degrees of freedom. With one seed `se_two_way` is over prompts alone, and says nothing of another seed.
     """
 
     mean: float
     se_seeds: float
     se_two_way: float
     num_seeds: int
+    df: float = math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, by the two-way error and Student's t."""
+        return t_interval(self.mean, self.se_two_way, self.df)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,26 @@ class PairedDifference:
     p_value: float
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a mean could have been, had the invalid verdicts all gone against it, and had they all gone for it."""
+
+    worst: float
+    best: float
+
+
+@dataclass(frozen=True, slots=True)
+class TwoWay:
+    """Variance of a mean under the luck of seeds and of prompts, and its degrees of freedom."""
+
+    variance: float
+    df: float
+
+
 def estimate(y_RP: np.ndarray) -> Estimate:
     """Mean and both standard errors of outcomes or of differences."""
-    return Estimate(win_rate(y_RP), se_seeds(y_RP), se_two_way(y_RP), len(y_RP))
+    two_way = two_way_variance(y_RP)
+    return Estimate(win_rate(y_RP), se_seeds(y_RP), math.sqrt(two_way.variance), len(y_RP), two_way.df)
 
 
 def paired_difference(y_RP: np.ndarray, baseline_RP: np.ndarray) -> PairedDifference:
@@ -59,6 +78,11 @@ def paired_difference(y_RP: np.ndarray, baseline_RP: np.ndarray) -> PairedDiffer
     difference_RP = y_RP - baseline_RP
     by_seed = seed_means(difference_RP)
     return PairedDifference(estimate(difference_RP), _sd(by_seed), sign_flip_p(by_seed))
+
+
+def bounds(y_RP: np.ndarray) -> Bounds:
+    """The win rate with every invalid verdict lost, and with every one won."""
+    return Bounds(float(np.nan_to_num(y_RP, nan=0.0).mean()), float(np.nan_to_num(y_RP, nan=1.0).mean()))
 
 
 def seed_means(y_RP: np.ndarray) -> np.ndarray:
@@ -80,73 +104,59 @@ def se_seeds(y_RP: np.ndarray) -> float:
 
 
 def se_two_way(y_RP: np.ndarray) -> float:
-    """Standard error under luck of the seeds and luck of the prompts, clustered both ways.
+    """Standard error under luck of the seeds and luck of the prompts, clustered both ways: see `two_way_variance`."""
+    return math.sqrt(two_way_variance(y_RP).variance)
+
+
+def two_way_variance(y_RP: np.ndarray) -> TwoWay:
+    """Variance of the mean, clustered by seed and by prompt.
 
     Cameron, Gelbach and Miller (2011): var_seed + var_prompt - var_cell. Small samples: each term is scaled by its
     degrees of freedom (n / (n - 1)), and var_cell is taken from what the main effects leave over, so that the sum is
     unbiased for additive luck where nothing is invalid. It is never below the larger of var_seed and var_prompt (the
     "max-se" of MacKinnon, Nielsen and Webb, arXiv 2406.08880), so never below 0. With one seed it is var_prompt, with
-    one prompt var_seed.
+    one prompt var_seed. Degrees of freedom are Satterthwaite's (1946): those of the term that rules, so that few seeds
+    count where they bring the luck, and cost nothing where the prompts do.
     """
     num_seeds, num_prompts = y_RP.shape
-    influence_RP = _influence(y_RP)
+    influence_RP = influence(y_RP)
     var_seed = _cluster_variance(influence_RP.sum(axis=1))
     var_prompt = _cluster_variance(influence_RP.sum(axis=0))
     if num_seeds == 1 or num_prompts == 1:
-        return math.sqrt(var_prompt if num_seeds == 1 else var_seed)
+        return TwoWay(var_prompt if num_seeds == 1 else var_seed, float(max(num_seeds, num_prompts) - 1))
     left_over_RP = influence_RP - influence_RP.mean(axis=0) - influence_RP.mean(axis=1, keepdims=True)
-    var_cell = (left_over_RP**2).sum() * (num_seeds / (num_seeds - 1)) * (num_prompts / (num_prompts - 1))
-    return math.sqrt(max(var_seed + var_prompt - var_cell, var_seed, var_prompt))
+    var_cell = float((left_over_RP**2).sum() * (num_seeds / (num_seeds - 1)) * (num_prompts / (num_prompts - 1)))
+    variance = max(var_seed + var_prompt - var_cell, var_seed, var_prompt)
+    dfs = (num_seeds - 1, num_prompts - 1, (num_seeds - 1) * (num_prompts - 1))
+    return TwoWay(variance, satterthwaite(variance, (var_seed, var_prompt, var_cell), dfs))
 
 
-def sign_flip_p(by_seed: np.ndarray) -> float:
-    """Two-sided p-value of the mean being 0, by flipping the signs of the seeds' differences.
-
-    Exact up to 40 seeds; beyond that the share of 100,000 random flips, the data's own included, drawn from a generator
-    keyed by the data, so that everybody gets the same digits. n seeds give no p below 2 / 2^n. NaN for a NaN seed.
-    """
-    if np.isnan(by_seed).any() or not len(by_seed):
-        return math.nan
-    threshold = abs(by_seed.sum()) - _ROUNDING * np.abs(by_seed).sum()
-    if threshold <= 0:
-        return 1.0
-    if len(by_seed) > MAX_EXACT_SEEDS:
-        return _random_flips_p(by_seed, threshold)
-    half = len(by_seed) // 2
-    left, right = _signed_sums(by_seed[:half]), np.sort(_signed_sums(by_seed[half:]))
-    above = len(right) - np.searchsorted(right, threshold - left, side="left")
-    below = np.searchsorted(right, -threshold - left, side="right")
-    return float((above.sum() + below.sum()) / (len(left) * len(right)))
+def satterthwaite(variance: float, terms: Sequence[float], dfs: Sequence[int]) -> float:
+    """Degrees of freedom of a variance put together from independent terms; the fewest of them where it is 0."""
+    if variance == 0:
+        return float(min(dfs))
+    return variance**2 / math.fsum(term**2 / df for term, df in zip(terms, dfs, strict=True))
 
 
-def label_weights(num_labels: Sequence[int]) -> np.ndarray:
-    """Trapezoid weights over labels, shape (W,), sum 1: their product with a curve is its normalised area.
-
-    Raises ValueError for fewer than two waypoints, or for labels that do not increase.
-    """
-    labels = np.array(num_labels, dtype=float)
-    gaps = np.diff(labels)
-    if len(gaps) == 0 or not (gaps > 0).all():
-        raise ValueError(f"waypoints are {list(num_labels)}; an area needs at least two, increasing")
-    weights = np.zeros(len(labels))
-    weights[:-1] += gaps / 2
-    weights[1:] += gaps / 2
-    return np.asarray(weights / (labels[-1] - labels[0]))
+def t_interval(mean: float, error: float, df: float) -> tuple[float, float]:
+    """95 % by Student's t; NaN at both ends where there is no error."""
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * error
+    return mean - half, mean + half
 
 
 def area_under_curve(y_WRP: np.ndarray, num_labels: Sequence[int]) -> np.ndarray:
     """Label-normalised area under each cell's curve, shape (R, P): `estimate` of it is that of the mean curve.
 
-    A prompt that is invalid at any waypoint is invalid here.
+    By trapezoids over the W waypoints: the mean height between the first and the last. A prompt that is invalid at any
+    waypoint is invalid here. Raises ValueError for fewer than two waypoints, or for labels that do not increase.
     """
-    return np.asarray(np.tensordot(label_weights(num_labels), y_WRP, axes=1))
+    labels = np.array(num_labels, dtype=float)
+    if len(labels) < 2 or not (np.diff(labels) > 0).all():
+        raise ValueError(f"waypoints are {list(num_labels)}; an area needs at least two, increasing")
+    return np.asarray(np.trapezoid(y_WRP, labels, axis=0) / (labels[-1] - labels[0]))
 
 
-def _sd(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
-
-
-def _influence(y_RP: np.ndarray) -> np.ndarray:
+def influence(y_RP: np.ndarray) -> np.ndarray:
     """What each cell moves the win rate by: (y - win rate) / (R * valid prompts of the seed), 0 if invalid."""
     valid_RP = ~np.isnan(y_RP)
     centred_RP = np.where(valid_RP, y_RP - win_rate(y_RP), 0.0)
@@ -155,21 +165,10 @@ def _influence(y_RP: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(centred_RP, len(y_RP) * num_valid, out=nothing_RP, where=num_valid > 0))
 
 
+def _sd(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan
+
+
 def _cluster_variance(sums: np.ndarray) -> float:
     """Variance of a total of independent clusters, from the clusters' sums; NaN for one cluster."""
     return float((sums**2).sum() * len(sums) / (len(sums) - 1)) if len(sums) > 1 else math.nan
-
-
-def _signed_sums(values: np.ndarray) -> np.ndarray:
-    """All 2^n sums of +-values."""
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums + value, sums - value])
-    return sums
-
-
-def _random_flips_p(by_seed: np.ndarray, threshold: float) -> float:
-    digest = hashlib.sha256(np.ascontiguousarray(by_seed, dtype="<f8").tobytes()).digest()
-    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "big")))
-    signs = rng.integers(0, 2, size=(NUM_RANDOM_FLIPS, len(by_seed)), dtype=np.int8) * 2 - 1
-    return float((1 + (np.abs(signs @ by_seed) >= threshold).sum()) / (1 + NUM_RANDOM_FLIPS))

@@ -13,39 +13,12 @@ from apl_bench.power import (
     critical_t,
     detectable_difference,
     fewest_for_sign_flips,
-    noncentral_t_cdf,
     power,
     prompts_sd,
     seeds_needed,
     smallest_sign_flip_p,
 )
 from apl_bench.statistics import sign_flip_p
-
-
-def normal_cdf(z: float) -> float:
-    return 0.5 * math.erfc(-z / math.sqrt(2))
-
-
-@given(st.floats(-20, 20))
-def test_with_one_and_two_degrees_of_freedom_it_is_the_closed_form(t: float) -> None:
-    assert noncentral_t_cdf(t, 1, 0.0) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-10)
-    assert noncentral_t_cdf(t, 2, 0.0) == pytest.approx(0.5 + t / (2 * math.sqrt(2 + t * t)), abs=1e-10)
-
-
-@given(st.integers(1, 10_000), st.floats(-6, 6))
-def test_at_zero_only_the_noncentrality_counts(df: int, noncentrality: float) -> None:
-    """T <= 0 says that Z + noncentrality <= 0."""
-    assert noncentral_t_cdf(0.0, df, noncentrality) == pytest.approx(normal_cdf(-noncentrality), abs=1e-10)
-
-
-@given(st.integers(1, 500), st.floats(-8, 8), st.floats(-5, 5))
-def test_turning_both_signs_turns_the_tail(df: int, t: float, noncentrality: float) -> None:
-    below, above = noncentral_t_cdf(t, df, noncentrality), noncentral_t_cdf(-t, df, -noncentrality)
-    assert below + above == pytest.approx(1, abs=1e-10)
-
-
-def test_many_degrees_of_freedom_are_normal() -> None:
-    assert noncentral_t_cdf(2.0, 1_000_000, 0.7) == pytest.approx(normal_cdf(1.3), abs=1e-6)
 
 
 def test_critical_values_are_those_of_every_table() -> None:

@@ -1,0 +1,140 @@
+"""Recorded runs to rows: win rates, differences from random, labels saved, ranks, and what stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import starmap
+from typing import Any
+
+import numpy as np
+
+from apl_bench.comparison.arms import arms_of
+from apl_bench.comparison.costs import costs
+from apl_bench.comparison.grouping import Group, common_folder, groups_of
+from apl_bench.comparison.learned import acquired, learned
+from apl_bench.comparison.notes import notes_on
+from apl_bench.comparison.nouns import (
+    BASELINE,
+    Arm,
+    Beside,
+    Comparison,
+    Difference,
+    Plan,
+    Point,
+    RecordedRun,
+    Row,
+    Standing,
+)
+from apl_bench.comparison.standing import family_of, standings, tested
+from apl_bench.statistics import Bounds, area_under_curve, bounds, estimate, paired_difference, seed_means
+from apl_bench.statistics.labels import Efficiency, Labels, efficiency, to_fixed_target
+from apl_bench.statistics.logistic import length_controlled
+from apl_bench.types import SpecError
+
+
+def compare(runs: Sequence[RecordedRun], plan: Plan = Plan()) -> list[Comparison]:  # noqa: B008 - it is frozen
+    """One comparison for each task, preset and settings among complete runs.
+
+    Raises SpecError where runs of the same settings had other weights or data, were evaluated on different prompts, or
+    are there twice, and where the plan names labels at which nothing was evaluated.
+    """
+    return [_compare_group(group, plan) for group in groups_of(runs)]
+
+
+def _compare_group(group: Group, plan: Plan) -> Comparison:
+    arms = arms_of(group.runs)
+    baseline = next((arm for arm in arms if arm.strategy == BASELINE), None)
+    standing = standings(arms, plan)
+    rows = [_row(arm, baseline, standing[arm.strategy], plan) for arm in arms]
+    rows.sort(key=lambda row: (row.standing.rank is None, -row.last.win_rate.mean if row.standing.rank else 0.0))
+    family = family_of(rows, plan)
+    rows = tested(rows, family)
+    spec = group.runs[0].spec
+    return Comparison(
+        group.name,
+        common_folder(group.runs),
+        arms[0].y_WRP.shape[-1],
+        tuple(rows),
+        tuple(notes_on(spec, arms, rows, family)),
+        spec.task.name,
+        spec.preset,
+        spec.loop.regime,
+        group.settings,
+        family,
+    )
+
+
+def _row(arm: Arm, baseline: Arm | None, standing: Standing, plan: Plan) -> Row:
+    is_other = baseline is not None and baseline is not arm
+    shared = tuple(seed for seed in arm.seeds if seed in baseline.seeds) if baseline and is_other else ()
+    paired = (arm.on(shared), baseline.on(shared)) if baseline and shared else None
+    area = area_difference = None
+    if len(arm.waypoints) > 1:
+        area = estimate(area_under_curve(arm.y_WRP, arm.waypoints))
+        if paired:
+            area_difference = _difference(*(area_under_curve(y_WRP, arm.waypoints) for y_WRP in paired))
+    found = efficiency(*paired, np.array(arm.waypoints)) if paired and len(arm.waypoints) > 1 else None
+    probabilities = acquired(arm)
+    return Row(
+        strategy=arm.strategy,
+        version=_version(next(iter(arm.runs.values()))),
+        seeds=arm.seeds,
+        shared_seeds=shared,
+        curve=tuple(starmap(lambda w, num: _point(arm, w, num, paired), enumerate(arm.waypoints))),
+        area=area,
+        area_difference=area_difference,
+        acquired=probabilities,
+        standing=standing,
+        to_target=_to_target(arm, found, plan),
+        saved=found.saved if found else None,
+        learned=learned(arm, probabilities),
+        costs=costs(arm),
+    )
+
+
+def _to_target(arm: Arm, found: Efficiency | None, plan: Plan) -> Labels | None:
+    if plan.target is None or len(arm.waypoints) < 2:
+        return found.to_target if found else None
+    return to_fixed_target(arm.y_WRP, plan.target, np.array(arm.waypoints))
+
+
+def _point(arm: Arm, w: int, num_labels: int, paired: tuple[np.ndarray, np.ndarray] | None) -> Point:
+    y_RP = arm.y_WRP[w]
+    return Point(
+        num_labels=num_labels,
+        win_rate=estimate(y_RP),
+        bounds=bounds(y_RP),
+        difference=_difference(paired[0][w], paired[1][w]) if paired else None,
+        beside=Beside.over([_waypoint(run, num_labels) for run in arm.runs.values()]),
+        share_invalid=float(np.isnan(y_RP).mean()),
+        share_first_shown=arm.share_first_shown_W[w],
+        length_controlled=length_controlled(y_RP, arm.log_ratio_WRP[w]),
+        by_seed=tuple(seed_means(y_RP).tolist()),
+    )
+
+
+def _difference(y_RP: np.ndarray, baseline_RP: np.ndarray) -> Difference:
+    found = paired_difference(y_RP, baseline_RP)
+    ours, theirs = bounds(y_RP), bounds(baseline_RP)
+    return Difference(
+        found.estimate,
+        found.sd_seeds,
+        found.p_value,
+        Bounds(ours.worst - theirs.best, ours.best - theirs.worst),
+    )
+
+
+def _waypoint(run: RecordedRun, num_labels: int) -> Mapping[str, Any]:
+    found: Mapping[str, Any]
+    for found in run.result["waypoints"]:
+        if found["num_labels"] == num_labels:
+            return found
+    raise SpecError(
+        f"{run.path}/result.json lacks the waypoint of {num_labels} labels; try: apl-bench replay {run.path}"
+    )
+
+
+def _version(run: RecordedRun) -> str | None:
+    """Where the strategy is from, as the run recorded it: the distribution and its version."""
+    origin = run.manifest.get("strategy", {}).get("origin")
+    return None if origin is None else str(origin)

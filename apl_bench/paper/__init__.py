@@ -1,0 +1,1 @@
+"""What the paper reports, and which of its differences hold up."""
