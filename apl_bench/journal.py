@@ -12,6 +12,7 @@ from typing import Any
 from apl_bench.acquisition import Step
 from apl_bench.clock import Clock, Spent
 from apl_bench.protocols import Engine, Policy
+from apl_bench.provenance import harness
 from apl_bench.records import RunWriter
 from apl_bench.summary import summarise_step, summarise_waypoint
 from apl_bench.types import Preference, TrainingReport
@@ -33,7 +34,7 @@ class Journal:
         loop = self._writer.spec.loop
         counts = {"steps_done": done, "num_steps": loop.num_steps, "num_labels": done * loop.labels_per_step}
         self._peak_device_bytes = engine.peak_device_bytes
-        self._emit("begin", **counts, machine=asdict(engine.machine()))
+        self._emit("begin", **counts, machine=asdict(engine.machine()), harness=harness())
         return done, policy, labelled
 
     def step(self, step: int, acquire: Callable[[], Step]) -> list[Preference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +10,14 @@ from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.nearest import Nearest, nearest_record
 from apl_bench.judgments.record import Record
 from apl_bench.records import Run, completion_of, judged_row, label_pairs
+from apl_bench.registry import BUILT_IN
+from apl_bench.reselection import selection_faults
 from apl_bench.spec import PluginSpec
 from apl_bench.summary import summarise
 from apl_bench.types import JSON, Pair, Prompt
-from apl_bench.wrapping import create_oracle
+from apl_bench.wrapping import Wrapped, create_oracle
+
+Make = Callable[[PluginSpec], Wrapped]
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,19 @@ class Slice:
         return nearest_record(request, self._records.values())
 
 
-def replay(run: Run) -> Replay:
-    """Rebuild every request, read every reply again, recompute the result, and compare with what is recorded.
+def replay(run: Run, make: Make = create_oracle) -> Replay:
+    """Rebuild every request, read every reply again, select again by the recorded scores, recompute the result, and
+    compare with what is recorded. `make` gives the oracle and the judge, which are never asked.
 
     Raises MissingJudgment where a judgment is not in the run's slice of the ledger.
     """
     spec, judgments = run.spec, Slice(run.judgments())
-    oracle, judge = (_judging(plugin, judgments, spec.judging.order) for plugin in (spec.oracle, spec.judge))
+    sources = (make(plugin) for plugin in (spec.oracle, spec.judge))
+    oracle, judge = (Judging(source, judgments, Manner(Mode.REPLAY, spec.judging.order)) for source in sources)
     steps = {f"steps/{n:04d}.jsonl": run.all_step_rows(n) for n in range(1, spec.loop.num_steps + 1)}
     waypoints = {f"waypoints/{n:04d}.jsonl": run.all_waypoint_rows(n) for n in spec.loop.waypoints}
     fresh_steps = [_again(rows, "label", label_pairs(rows), oracle) for rows in steps.values()]
-    fresh_waypoints = [_again(rows, "comparison", _waypoint_pairs(rows), judge) for rows in waypoints.values()]
+    fresh_waypoints = [_again(rows, "comparison", waypoint_pairs(rows), judge) for rows in waypoints.values()]
     recorded, fresh = {**steps, **waypoints}, [*fresh_steps, *fresh_waypoints]
     differences = [
         line
@@ -60,11 +66,19 @@ def replay(run: Run) -> Replay:
     ]
     result = summarise(spec, fresh_steps, dict(zip(spec.loop.waypoints, fresh_waypoints, strict=True)))
     num = sum(len(row.get("keys", ())) for rows in fresh for row in rows)
-    return Replay(num, (*differences, *_compare("result.json", run.result, result)))
+    selected = [f"{place}: {fault}" for place, rows in steps.items() for fault in _selection_faults(run, rows)]
+    return Replay(num, (*differences, *selected, *_compare("result.json", run.result, result)))
 
 
-def _judging(plugin: PluginSpec, judgments: Slice, order: str) -> Judging:
-    return Judging(create_oracle(plugin), judgments, Manner(Mode.REPLAY, order))
+def is_built_in(run: Run) -> bool:
+    """Whether the run's strategy is one that ships, by what its spec.json says."""
+    strategy = run.manifest.get("strategy")
+    origin = strategy.get("origin") if isinstance(strategy, Mapping) else None
+    return isinstance(origin, str) and origin.partition(" ")[0] == BUILT_IN.partition(" ")[0]
+
+
+def _selection_faults(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return selection_faults(run.spec, rows, is_built_in(run))
 
 
 def _again(
@@ -75,7 +89,8 @@ def _again(
     return [{**row, **judged_row(next(judged))} if row["kind"] == kind else row for row in rows]
 
 
-def _waypoint_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+def waypoint_pairs(rows: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """The pairs that a waypoint's rows say were judged, the policy's completion first, in their order."""
     return [
         Pair(Prompt(row["prompt_id"], row["prompt"]), completion_of(row["policy"]), completion_of(row["opponent"]))
         for row in rows

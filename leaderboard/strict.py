@@ -8,8 +8,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from apl_bench.leaderboard.findings import refuse, shown
 
@@ -21,8 +22,9 @@ _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"[0-9.eE+-]{%d,}" % (MAX_DIGITS + 1))
 
 
-def read_bytes(path: Path, place: str, max_bytes: int) -> bytes:
-    """The content of a plain file, never of what a link leads to. Raises Refused (V105, V106)."""
+@contextmanager
+def open_plain(path: Path, place: str) -> Iterator[IO[bytes]]:
+    """A plain file, never what a link leads to. Raises Refused (V105)."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -31,6 +33,12 @@ def read_bytes(path: Path, place: str, max_bytes: int) -> bytes:
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise refuse("V105", place, "it is no plain file", "put a plain file there")
+        yield file
+
+
+def read_bytes(path: Path, place: str, max_bytes: int) -> bytes:
+    """The content of a plain file. Raises Refused (V105, V106)."""
+    with open_plain(path, place) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise refuse("V106", place, f"it has more than {max_bytes} bytes", "build the submission with apl-bench submit")

@@ -24,11 +24,11 @@ from typing import IO, Protocol
 from apl_bench.judgments.files import LedgerError, Location, new_name, read_places, sync_folder
 from apl_bench.judgments.index import Entry, IndexCorruptError
 from apl_bench.judgments.record import MAX_LINE_BYTES, Record, RecordError
+from apl_bench.judgments.streams import Bounds, StreamError, lines
 
 SUFFIX = ".jsonl.zst"
 _PACK_NAME = re.compile(r".+-([0-9a-f]{16})\.jsonl\.zst")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,150}")
-_CHUNK_BYTES = 2**20
 _BATCH = 500
 _NOT_PACKS = {
     ".db": "a database can hold code for whoever opens it",
@@ -165,7 +165,7 @@ def _records(source: IO[bytes], path: Path, limits: Limits) -> Iterator[tuple[En
     """The checked lines of a pack with their newlines; ends only where the whole of it was what its name says."""
     is_pack = path.name.endswith(SUFFIX)
     digest, last, number = hashlib.sha256(), "", 0
-    for number, line in enumerate(_lines(_chunks(source, path, limits), path), start=1):
+    for number, line in enumerate(_lines(source, path, limits), start=1):
         try:
             entry = Entry.of(Record.from_line(line))
         except RecordError as error:
@@ -185,57 +185,18 @@ def _records(source: IO[bytes], path: Path, limits: Limits) -> Iterator[tuple[En
                        "cut, or the file was renamed")  # fmt: skip
 
 
-def _lines(chunks: Iterator[bytes], path: Path) -> Iterator[bytes]:
-    """Lines with their newlines, from chunks of any size."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line + b"\n"
-        if len(rest) > MAX_LINE_BYTES:
-            raise _refused(path, f"it has a line of more than {MAX_LINE_BYTES} bytes")
-    if rest:
-        raise _refused(path, "its last line has no end")
-
-
-def _chunks(source: IO[bytes], path: Path, limits: Limits) -> Iterator[bytes]:
-    """The content, decompressed where it is compressed, never more than the limits allow."""
-    num_packed = os.fstat(source.fileno()).st_size
-    if num_packed > limits.num_packed_bytes:
-        raise _refused(path, f"it has {num_packed} bytes; expected at most {limits.num_packed_bytes}")
-    most = min(limits.num_bytes, max(limits.ratio * num_packed, _CHUNK_BYTES))
-    num_bytes = 0
-    for chunk in (
-        _decompressed(source, path) if path.name.endswith(SUFFIX) else iter(lambda: source.read(_CHUNK_BYTES), b"")
-    ):
-        num_bytes += len(chunk)
-        if num_bytes > most:
-            raise _refused(path, f"its {num_packed} bytes become more than {most}; expected at most "
-                           f"{limits.ratio} times as many, and {limits.num_bytes}")  # fmt: skip
-        yield chunk
-
-
-def _plain(source: IO[bytes]) -> Iterator[bytes]:
-    while chunk := source.read(_CHUNK_BYTES):
-        yield chunk
-
-
-def _decompressed(source: IO[bytes], path: Path) -> Iterator[bytes]:
-    import pyarrow as pa  # type: ignore[import-untyped] # not needed where there is no pack
-
-    with pa.PythonFile(source, mode="r") as file:
-        try:
-            with pa.CompressedInputStream(file, "zstd") as stream:
-                while chunk := stream.read(_CHUNK_BYTES):
-                    yield chunk
-        except (OSError, pa.ArrowException) as error:
-            raise _refused(path, f"it is not compressed with zstd, or damaged: {error}") from None
+def _lines(source: IO[bytes], path: Path, limits: Limits) -> Iterator[bytes]:
+    bounds = Bounds(limits.num_packed_bytes, limits.num_bytes, limits.ratio, MAX_LINE_BYTES)
+    try:
+        yield from lines(source, path.name.endswith(SUFFIX), bounds)
+    except StreamError as error:
+        raise _refused(path, str(error)) from None
 
 
 @contextmanager
 def _compressed(path: Path) -> Iterator[IO[bytes]]:
     """What is written to it stands in a new file, compressed and on the disk, when it is left."""
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped] # not needed where there is no pack
 
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:

@@ -52,10 +52,10 @@ class Record:
         Raises RecordError where the reply's fields are not of their types or its line would be too long, RequestError
         for what JSON does not have.
         """
-        asked, answer = canonical(keyed(request)), canonical(_reply_table(reply))
+        asked, answer = canonical(keyed(request)), canonical(reply_table(reply))
         _refuse_length(len(asked) + len(answer) + FRAME_BYTES)
         plain = _request(parse(asked.decode()))
-        return cls(_sha256(asked), plain, _reply(parse(answer.decode())), _generation(generation, lowest=0))
+        return cls(_sha256(asked), plain, reply_of(parse(answer.decode())), _generation(generation, lowest=0))
 
     def to_line(self) -> bytes:
         """The sealed line, ended by a newline. Raises RecordError if it is too long or the key is not the request's."""
@@ -63,7 +63,7 @@ class Record:
         if _sha256(request) != self.key:
             raise RecordError(f"the key {self.key!r} is not that of its request ({_sha256(request)}); use Record.of")
         head = _head(self.key, _generation(self.generation, lowest=0))
-        line = _sealed(head, canonical(_reply_table(self.reply)), request) + b"\n"
+        line = _sealed(head, canonical(reply_table(self.reply)), request) + b"\n"
         _refuse_length(len(line))
         return line
 
@@ -86,7 +86,7 @@ class Record:
         _check_seal(line, table["sha256"], _sealed(_head(key, generation), reply, request))
         if _sha256(request) != key:
             raise RecordError(f"its key {key} is not that of its request, {_sha256(request)}")
-        return cls(key, _request(table["request"]), _reply(table["reply"]), generation)
+        return cls(key, _request(table["request"]), reply_of(table["reply"]), generation)
 
 
 def _sha256(data: bytes) -> str:
@@ -167,7 +167,8 @@ def _request(table: object) -> dict[str, JSON]:
     return {name: value for name, value in table.items() if name not in ("k", "kind")}
 
 
-def _reply_table(reply: Reply) -> dict[str, JSON]:
+def reply_table(reply: Reply) -> dict[str, JSON]:
+    """A reply as a record has it."""
     table: dict[str, JSON] = {
         "raw": reply.raw,
         "model": reply.model,
@@ -182,7 +183,7 @@ def _reply_table(reply: Reply) -> dict[str, JSON]:
     return table
 
 
-def _reply(table: object) -> Reply:
+def reply_of(table: object) -> Reply:
     """The reply that a table holds, each field of its type."""
     _expect_fields("its reply", table, _REPLY_FIELDS, optional="logprobs")
     assert isinstance(table, dict)
