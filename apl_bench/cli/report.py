@@ -1,0 +1,36 @@
+"""apl-bench report: runs written up as one HTML page, and figures for papers beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from apl_bench.cli.console import safe
+
+
+@click.command("report")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("report"), show_default=True,
+              help="The folder that gets report.html and figures/.")  # fmt: skip
+@click.option("--pairs", "num_pairs", type=click.IntRange(0), metavar="N",
+              help="Single pairs on the page.  [default: 1200, or fewer where they are long]")  # fmt: skip
+@click.option("--title", default="Report", show_default=True, help="The page's title.")
+@click.option("--figures/--no-figures", default=True, help="Write figures as PNG and SVG as well.  [default: write]")
+def report_(runs: tuple[Path, ...], out: Path, num_pairs: int | None, title: str, figures: bool) -> None:
+    """Write up the complete runs in RUNS, folders that are searched at any depth.
+
+    The page is one file that asks for nothing from anywhere: results, figures, costs, the health of oracle and judge,
+    and single pairs to look at. Runs of other settings are a section of their own.
+    """
+    from apl_bench.records import find_runs
+    from apl_bench.report.page import FIGURES, ReportOptions, write_report
+
+    found = find_runs(runs)
+    for run in found:
+        if not run.complete:
+            click.echo(f"left out, not complete: {safe(run.path)}", err=True)
+    page = write_report(found, out, ReportOptions(num_pairs, title, figures))
+    click.echo(f"report: {safe(page)} ({page.stat().st_size / 1e6:.1f} MB)")
+    if figures:
+        click.echo(f"figures: {safe(out / FIGURES)}")
