@@ -38,6 +38,7 @@ SUITES = {
     "memory": Suite("peak memory of DPO, all weights and LoRA", has_shape=True, needs=("peft",)),
     "asking": Suite("judgments a second from a provider on loopback"),
     "ledger": Suite("a ledger of the paper's whole grid: minutes, and 1 GB of disk"),
+    "sweep": Suite("what a sweep of sixteen cells adds to them: minutes"),
     "startup": Suite("apl-bench --help"),
 }
 SHAPES = ("lite", "smollm2-imdb", "smollm2-tldr", "smollm2-longest")  # those of shapes.py

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -63,7 +64,7 @@ class Board:
         self._states = states
         self._rates = Rates(num_slots)
         self._began = self._looked = time.monotonic()
-        self._steps: dict[int, str] = {}
+        self._said: dict[Path, str] = {}
         self._live: Live | None = None
 
     def __enter__(self) -> Board:
@@ -79,8 +80,8 @@ class Board:
 
     def began(self, state: State) -> None:
         """A cell was given to a slot."""
-        if not self._live:
-            self._say(f"begin  {state.cell.name}")
+        if not self._live and state.end is not End.HELD:
+            self._say(f"begin {state.cell.name}")
         self._refresh()
 
     def ended(self, state: State) -> None:
@@ -88,7 +89,10 @@ class Board:
         assert state.last is not None
         if state.last.end is End.DONE:
             self._rates.add(state.cell, state.last.seconds)
-        self._say(f"{self._count()} {state.last.end.value:8} {state.cell.name}: {self._words(state)}{self._left()}")
+        words = self._words(state)
+        if self._said.get(state.cell.path) != words:  # what others hold is tried again every few seconds
+            self._say(f"{self._count()} {state.last.end.value} {state.cell.name}: {words}{self._left()}")
+        self._said[state.cell.path] = words
         for notice in state.last.notices:
             self._say(f"  {notice}")
         self._refresh()

@@ -82,7 +82,7 @@ class Local:
     def _start(self, slot: int) -> _Hand:
         ours, theirs = self._context.Pipe()
         arguments = (theirs, self._orders, dict(self._environments[slot]))
-        process = self._context.Process(target=serve, args=arguments, name=f"worker {slot + 1}", daemon=True)
+        process = self._context.Process(target=serve, args=arguments, name=f"worker {slot + 1}")
         process.start()
         theirs.close()  # so that its death ends the connection
         return _Hand(process, ours)

@@ -187,7 +187,7 @@ class SharingEngine:
 
     def _keep(self, name: str, policy: Policy, report: TrainingReport) -> None:
         sha256 = self._store.put_file(name, WEIGHTS, lambda path: self._engine.save(policy, path))
-        noted = {"sha256": sha256, "epoch_losses": list(report.epoch_losses), "num_updates": report.num_updates,
+        noted: JSON = {"sha256": sha256, "epoch_losses": list(report.epoch_losses), "num_updates": report.num_updates,
                  "num_tokens": report.num_tokens}  # fmt: skip
         self._store.put(name, {sha256: noted})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class Store:
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"new-{os.getpid()}-{path.name}")
+        temporary = path.with_name(f"new-{secrets.token_hex(8)}")  # which nobody takes for a block
         try:
             write(temporary)
             os.replace(temporary, path)
