@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from apl_bench.engine.network import Network
 
 CPU_ROOM = {"sampling": 1 << 29, "scoring": 1 << 29, "training": 1 << 29}  # bytes
+MOST_TRAINING_ROOM = 1 << 30  # bytes on a CPU: a batch that takes more leaves its caches and is slower
 CUDA_SHARE = 1 / 3  # of what is free when the work begins
 # Above these, larger batches gain nothing: on a CPU they leave its caches.
 MOST_TOKENS = {
@@ -37,10 +38,11 @@ def new_budgets(network: Network) -> Budgets:
 def new_training_budget(network: Network) -> TokenBudget:
     """For this network as it trains, adapters or all weights.
 
-    On a CPU tokens may take as much as the trained weights with their gradients and Adam's moments, where that is more.
+    On a CPU tokens may take as much as the trained weights with their gradients and Adam's moments, where that is more,
+    and at most MOST_TRAINING_ROOM.
     """
     state = 4 * sum(weight.nbytes for weight in network.parameters.values())
-    return _budget(network, "training", kept_bytes_a_token(network), state)
+    return _budget(network, "training", kept_bytes_a_token(network), min(state, MOST_TRAINING_ROOM))
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from apl_bench.engine.device import Budgets, TokenBudget
 from apl_bench.engine.embedding import use_in_place_gradient
 from apl_bench.engine.footprint import new_budgets, new_training_budget
 from apl_bench.engine.head import Head, check_head
+from apl_bench.engine.lean import use_lean_blocks
 from apl_bench.engine.shared import can_share
 from apl_bench.randomness import StreamName
 from apl_bench.types import SpecError
@@ -34,6 +35,7 @@ class Network:
             )
         use_on_cpu(model)
         use_in_place_gradient(model)
+        use_lean_blocks(model)
         self.model = model.eval()
         self.mixed = mixed
         self.head = Head.of(model)

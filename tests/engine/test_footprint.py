@@ -49,6 +49,11 @@ def test_tokens_may_take_as_much_as_training_takes_anyway(monkeypatch: pytest.Mo
     for room in (state // 2, 2 * state):
         monkeypatch.setattr(footprint, "CPU_ROOM", dict.fromkeys(footprint.CPU_ROOM, room))
         assert new_training_budget(network).num_tokens == int(max(room, state) / kept_bytes_a_token(network))
+    monkeypatch.setattr(footprint, "MOST_TRAINING_ROOM", 3 * state)  # the room is two states by now
+    assert new_training_budget(network).num_tokens == int(2 * state / kept_bytes_a_token(network))
+    monkeypatch.setattr(footprint, "CPU_ROOM", dict.fromkeys(footprint.CPU_ROOM, 0))
+    monkeypatch.setattr(footprint, "MOST_TRAINING_ROOM", state // 2)
+    assert new_training_budget(network).num_tokens == int(state // 2 / kept_bytes_a_token(network))
 
 
 def test_the_first_policy_that_trains_finds_the_budget_for_all() -> None:
