@@ -1,0 +1,1 @@
+"""The leaderboard's site: rows of submissions, what separates them, and the pages and tables that say so."""
