@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -118,13 +119,27 @@ def work_off(cells: Sequence[Cell], out: Path, options: Options, asked: AskingOp
         return states
     orders = Orders(partial(means_for, asked), None if options.no_share else out / SHARED)
     folders = [out, ledger_folder(asked.ledger)]
-    with closing(executor_of(waiting, folders, options, orders)) as executor:
+    with ended_by_sigterm(), closing(executor_of(waiting, folders, options, orders)) as executor:
         purse = Purse(caps_of(asked))
         with Board(states, executor.num_slots) as board:
             Sweep(states, executor, purse, board, options.retries).run()
     if purse.spent.calls:
         click.echo(f"spent: {purse.spent}")
     return states
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM ends the program as Ctrl-C does, so that workers let go of their cells."""
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def executor_of(waiting: Sequence[Cell], folders: Sequence[Path], options: Options, orders: Orders) -> Executor:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -136,6 +137,8 @@ def _stop(_signal: int, _frame: object) -> NoReturn:
 
 
 def _outlive_nobody(parent: multiprocessing.process.BaseProcess) -> None:
-    """Nobody would hear of what an orphan does, and it would hold on to its cell."""
+    """Nobody would hear of what an orphan does: let go of the cell, and end."""
     parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE_S)
     os._exit(1)

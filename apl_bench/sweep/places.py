@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DEVICES = ("nvidia[0-9]*", "dxg", "nvhost*")  # of a driver; the second under WSL, the third on boards
 
 
 def environments(num_workers: int | None, num_threads: int) -> list[Mapping[str, str]]:
@@ -24,6 +26,8 @@ def visible_gpus() -> list[str]:
     stated = os.environ.get(VISIBLE)
     if stated is not None:
         return [name.strip() for name in stated.split(",") if name.strip() not in ("", "-1")]
+    if not any(True for pattern in DEVICES for _ in Path("/dev").glob(pattern)):
+        return []  # known without torch, which takes seconds to be imported
     from apl_bench.engine.hardware import cuda_devices
 
     return [str(number) for number in range(len(cuda_devices()))]

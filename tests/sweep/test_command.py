@@ -20,8 +20,8 @@ from apl_bench.sweep.cells import Cell
 from apl_bench.sweep.claims import claim
 from apl_bench.sweep.places import VISIBLE, environments, visible_gpus
 from apl_bench.sweep.schedule import State
-from apl_bench.sweep.worker import End, Outcome, Worker
-from tests.sweep.tiny import OPTIONS, SETTINGS, cell, orders, work
+from apl_bench.sweep.worker import End, Outcome
+from tests.sweep.tiny import OPTIONS, SETTINGS, cell
 
 
 def invoke(*arguments: str) -> Any:
@@ -65,7 +65,8 @@ def test_at_the_end_it_says_what_is_wrong_and_what_to_do(tmp_path: Path) -> None
 
 def test_a_dry_run_shows_how_the_grid_stands(tmp_path: Path) -> None:
     cells = [cell(tmp_path, name, seed) for name in ("random", "certainty") for seed in (0, 1, 3)]
-    assert work(Worker(orders(tmp_path / "ledger")), cells[:1])[0].end is End.DONE
+    cells[0].path.mkdir(parents=True)
+    (cells[0].path / "result.json").write_text("{}")
     cells[3].path.mkdir(parents=True)
     (cells[3].path / "spec.json").write_text("{}")
     (cells[3].path / "steps").mkdir()
@@ -190,3 +191,10 @@ def test_each_worker_has_a_gpu_where_there_are_any(monkeypatch: pytest.MonkeyPat
     assert environments(None, 2) == [{}, {}, {}]
     assert environments(None, 8) == [{}]
     assert environments(4, 8) == [{}] * 4
+
+
+def test_the_gpu_is_chosen_before_torch_looks_for_one() -> None:
+    """What a worker's process imports before it is told its GPU, and what the command does before it has workers."""
+    modules = "apl_bench.cli.sweep, apl_bench.sweep.local, apl_bench.sweep.on_ray"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
