@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from apl_bench.report import view
 from apl_bench.report.costs import Taken
 from apl_bench.report.figures import Axis, acquired, against, curves, differences, shown_steps, stages
+from apl_bench.report.formats import count, figure, interval, percent
 from apl_bench.report.reading import Findings
 from apl_bench.report.results import Results
+from apl_bench.report.view import stage_seconds
 
 
 class Illustration(NamedTuple):
@@ -32,7 +33,7 @@ def illustrations(results: Results, findings: Findings) -> list[Illustration]:
 
 
 def _labels(results: Results) -> Iterator[Illustration]:
-    ends = "; ".join(f"{arm.strategy} {view.figure(arm.last.rate.mean)} {view.interval(arm.last.rate)}"
+    ends = "; ".join(f"{arm.strategy} {figure(arm.last.rate.mean)} {interval(arm.last.rate)}"
                      for arm in results.arms)  # fmt: skip
     at = results.arms[0].last.num_labels
     yield Illustration(
@@ -43,11 +44,11 @@ def _labels(results: Results) -> Iterator[Illustration]:
         f"Learning curves. Win rates at {at} labels: {ends}. The table of all waypoints has every value.",
         curves(results),
     )
-    figure = differences(results)
-    if figure is None:
+    drawn = differences(results)
+    if drawn is None:
         return
     found = [(arm.strategy, arm.last.difference) for arm in results.arms if arm.last.difference]
-    ends = "; ".join(f"{name} {view.figure(one.value.mean, signed=True)} {view.interval(one.value, signed=True)}"
+    ends = "; ".join(f"{name} {figure(one.value.mean, signed=True)} {interval(one.value, signed=True)}"
                      for name, one in found)  # fmt: skip
     yield Illustration(
         "differences",
@@ -55,7 +56,7 @@ def _labels(results: Results) -> Iterator[Illustration]:
         "Paired by seed and by test prompt, with intervals of 95 % (two-way), not corrected for their number. Marks at "
         "one waypoint are set apart sideways so that they can be read.",
         f"Differences from {results.baseline} at {at} labels: {ends}.",
-        figure,
+        drawn,
     )
 
 
@@ -101,7 +102,7 @@ def _both_usd(taken: Taken) -> float | None:
 def _bought(results: Results) -> Illustration:
     num_shown, num_steps = len(shown_steps(results)), min(len(arm.acquired) for arm in results.arms)
     some = "" if num_shown == num_steps else f" {num_shown} of {num_steps} steps are shown."
-    shares = "; ".join(f"{arm.strategy} {view.percent(arm.share_wrong)}" for arm in results.arms)
+    shares = "; ".join(f"{arm.strategy} {percent(arm.learned.get('share_wrong'))}" for arm in results.arms)
     return Illustration(
         "acquired",
         "What was bought, step by step",
@@ -114,7 +115,7 @@ def _bought(results: Results) -> Illustration:
 
 
 def _time(results: Results, findings: Findings) -> Iterator[Illustration]:
-    seconds = view.stage_seconds(results, findings)
+    seconds = stage_seconds(results, findings)
     if seconds:
         yield Illustration("stages", "Where the time went", "Seconds a run by stage, evaluation included, on the "
                            "machines that the runs were made on.", "Seconds a run by stage; the table below has them.",
@@ -123,14 +124,14 @@ def _time(results: Results, findings: Findings) -> Iterator[Illustration]:
 
 def _against(results: Results, name: str, heading: str, axis: Axis, caption: str) -> Illustration:
     last = {arm.strategy: axis.values[arm.strategy][-1] for arm in results.arms}
-    ends = "; ".join(f"{arm.strategy} {_amount(axis, last[arm.strategy])} for {view.figure(arm.last.rate.mean)}"
+    ends = "; ".join(f"{arm.strategy} {_amount(axis, last[arm.strategy])} for {figure(arm.last.rate.mean)}"
                      for arm in results.arms)  # fmt: skip
     label = f"{heading}. At the last waypoint, {axis.name}, and win rate: {ends}."
     return Illustration(name, heading, caption, label, against(results, axis))
 
 
 def _amount(axis: Axis, value: float | None) -> str:
-    return view.count(value) if axis.unit in ("FLOP", "1") else view.figure(value, 2)
+    return count(value) if axis.unit in ("FLOP", "1") else figure(value, 2)
 
 
 def _column(

@@ -17,11 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apl_bench.comparison import compare
+from apl_bench.comparison import Plan, compare
 from apl_bench.comparison.grouping import groups_of
 from apl_bench.comparison_json import comparison_json
 from apl_bench.records import Run, file_name, write_atomically
-from apl_bench.report import view
+from apl_bench.report import cards, formats, view
 from apl_bench.report.pairs import Shown
 from apl_bench.report.reading import Findings, read_findings
 from apl_bench.report.results import Results
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PAGE = "report.html"
 FIGURES = "figures"
 NUM_PAIRS = 1200
+DEFAULT_PLAN = Plan()
 MAX_PAIR_BYTES = 3_200_000  # of all pairs together, where no number is asked for: the page stays below 5 MB
 INSTALL_PLOTS = "a report has figures, which need matplotlib: pip install 'apl-bench[plots]'"
 
@@ -42,12 +43,14 @@ INSTALL_PLOTS = "a report has figures, which need matplotlib: pip install 'apl-b
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
     """`num_pairs`: single pairs on the page, over all comparisons; None: 1,200, or fewer where they are long.
-    `title`: of the page. `has_files`: whether figures are written as PNG and SVG as well.
+    `title`: of the page. `has_files`: whether figures are written as PNG and SVG as well. `plan`: what was decided
+    before the runs were seen.
     """
 
     num_pairs: int | None = None
     title: str = "Report"
     has_files: bool = True
+    plan: Plan = DEFAULT_PLAN
 
     def __post_init__(self) -> None:
         if self.num_pairs is not None and self.num_pairs < 0:
@@ -90,7 +93,7 @@ def _sections(runs: Sequence[Run], options: ReportOptions) -> Iterator[Section]:
     from apl_bench.report.illustrations import illustrations
 
     by_path = {run.path: run for run in runs}
-    groups, comparisons = groups_of(runs), compare(runs)
+    groups, comparisons = groups_of(runs), compare(runs, options.plan)
     num_pairs = (NUM_PAIRS if options.num_pairs is None else options.num_pairs) // len(groups)
     max_bytes = MAX_PAIR_BYTES // len(groups) if options.num_pairs is None else None
     names = [file_name(comparison.name) for comparison in comparisons]
@@ -99,7 +102,7 @@ def _sections(runs: Sequence[Run], options: ReportOptions) -> Iterator[Section]:
         own = [by_path[run.path] for run in group.runs]
         findings = read_findings(own, num_pairs)
         results = Results.read(comparison_json(comparison))
-        pairs = view.within(findings.pairs, max_bytes)
+        pairs = cards.within(findings.pairs, max_bytes)
         yield Section(name, results, findings, illustrations(results, findings), pairs, own)
 
 
@@ -136,7 +139,7 @@ def _shown(number: int, section: Section) -> dict[str, Any]:
     seconds = view.stage_seconds(results, findings)
     stage_names, stage_rows = view.stage_rows(seconds, findings)
     drawn = [
-        (one, markupsafe.Markup(inline_svg(one.figure, f"f{number}-{one.name}-", view.visible(one.label))))
+        (one, markupsafe.Markup(inline_svg(one.figure, f"f{number}-{one.name}-", formats.visible(one.label))))
         for one in section.drawn
     ]
     return {
@@ -150,10 +153,10 @@ def _shown(number: int, section: Section) -> dict[str, Any]:
         "stage_names": stage_names,
         "stage_rows": stage_rows,
         "taken": findings.taken,
-        "cards": view.cards(section.pairs),
+        "cards": cards.cards(section.pairs),
         "num_pairs": len(section.pairs),
         "num_all": sum(view.num_pairs_of(run) for run in section.runs),
-        "data": markupsafe.Markup(view.pairs_data(section.pairs)),
+        "data": markupsafe.Markup(cards.pairs_data(section.pairs)),
         "versions": view.versions(section.runs),
     }
 
@@ -174,7 +177,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    filters = {"visible": view.visible, "figure": view.figure, "interval": view.interval, "count": view.count,
-               "dollars": view.dollars, "percent": view.percent, "p": view.p_value}  # fmt: skip
+    named = ("visible", "figure", "interval", "count", "dollars", "percent", "saved")
+    filters = {name: getattr(formats, name) for name in named} | {"p": formats.p_value}
     environment.filters.update(filters)
     return environment.from_string(_asset("report.jinja"))

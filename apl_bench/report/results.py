@@ -33,12 +33,13 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A strategy minus the baseline, on the seeds that both have."""
+    """A strategy minus the baseline, on the seeds that both have; `detectable` is the smallest true difference that so
+    many seeds find with probability .8, corrected for the number of hypotheses."""
 
     value: Value
     p: float | None
     p_holm: float | None
-    smallest_detectable: float | None
+    detectable: float | None
     num_seeds: int | None
 
     @classmethod
@@ -46,7 +47,7 @@ class Difference:
         """None for null."""
         if table is None:
             return None
-        names = ("p", "p_holm", "smallest_detectable", "num_seeds")
+        names = ("p", "p_holm", "smallest_detectable_holm", "num_seeds")
         return cls(Value.read(table), *(table.get(name) for name in names))
 
 
@@ -91,7 +92,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A number of labels with its interval; `is_censored`: not reached within the budget."""
+    """A number of labels with its interval, an end of which is None beyond the budget; `is_censored`: the number itself
+    is."""
 
     num_labels: float | None
     low: float | None
@@ -110,7 +112,8 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A strategy over its seeds. `rank` is an interval of ranks, None where it is not ranked, and why."""
+    """A strategy over its seeds. `rank` is an interval of ranks, None where it is not ranked, and why. `learned` holds
+    what the bought labels say of the implicit reward and of the oracle, beside `acquired`."""
 
     strategy: str
     seeds: tuple[int, ...]
@@ -123,7 +126,7 @@ class Arm:
     labels_to_target: Labels | None
     labels_saved: Labels | None
     acquired: tuple[Batch, ...]
-    share_wrong: float | None
+    learned: Mapping[str, float | None]
     costs: Mapping[str, float | None]
 
     @property
@@ -148,7 +151,7 @@ class Arm:
             labels_to_target=Labels.read(table.get("labels_to_target")),
             labels_saved=Labels.read(table.get("labels_saved")),
             acquired=tuple(Batch(step["step"], tuple(step["histogram"]), step["share_wrong"]) for step in steps),
-            share_wrong=table["acquired"].get("share_wrong"),
+            learned={name: value for name, value in table["acquired"].items() if name != "by_step"},
             costs=table.get("costs", {}),
         )
 

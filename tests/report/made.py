@@ -11,7 +11,7 @@ from apl_bench.report.results import Results
 def row(strategy: str, rate: float | None, num_steps: int = 2, error: float = 0.01, **changes: Any) -> dict[str, Any]:
     """A strategy of three seeds at 0 and 64 labels; in each step after the first a quarter of the labels is wrong."""
     difference = None if strategy == "random" or rate is None else value(rate - 0.7, error, "mean")
-    more = {"p": 0.25, "p_holm": 0.5, "smallest_detectable": 0.05, "num_seeds": 3}
+    more = {"p": 0.25, "p_holm": 0.5, "smallest_detectable_holm": 0.05, "num_seeds": 3}
     curve = [point(0, 0.5, error, None), point(64, rate, error, difference and {**difference, **more})]
     nothing, some = [0] * 10 + [4] + [0] * 9, [0, 0, 1, *[0] * 11, 1, 0, 1, 0, 1, 0]
     steps = [{"step": 1, "histogram": nothing, "share_wrong": None}]
