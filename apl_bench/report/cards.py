@@ -12,6 +12,7 @@ from apl_bench.report.pairs import LABEL, TEST, Shown, Stratum, cut, marked
 from apl_bench.types import JSON
 
 NUM_WITHOUT_SCRIPT = 12
+ASKED = {LABEL: "oracle", TEST: "judge"}
 WORDS = {
     LABEL: {"first": "A preferred", "second": "B preferred", "tie": "Tie", "invalid": "Could not be read"},
     TEST: {"first": "A preferred: the policy wins", "second": "B preferred: the policy loses", "tie": "Tie",
@@ -77,9 +78,9 @@ def remarks(pair: Shown) -> str:
         return "Both texts are the same, and nobody was asked."
     said = [f"Shown in the order {'B, A' if pair.swapped else 'A, B'}"]
     if pair.p_first is not None:
-        said.append(f"probability of A by who was asked: {100 * pair.p_first:.1f} %")
+        said.append(f"probability of A by the {ASKED[pair.stratum.part]}: {100 * pair.p_first:.1f}\u00a0%")
     if pair.p_policy is not None:
-        said.append(f"by the policy's implicit preference, before: {100 * pair.p_policy:.1f} %")
+        said.append(f"by the policy's implicit preference, before: {100 * pair.p_policy:.1f}\u00a0%")
     return "; ".join(said) + "."
 
 

@@ -41,8 +41,9 @@ def taken_by(run: Run, records: Mapping[str, Record]) -> list[Taken]:
     found = []
     for place, num_labels in enumerate(loop.waypoints):
         steps = range(1, num_labels // loop.labels_per_step + 1)
-        work = (_total([by_step.get(step) for step in steps]) for by_step in (flop, tokens))
-        found.append(Taken(*work, _total(label_usd[: len(steps)]), _total(judge_usd[: place + 1])))
+        work = [_total([by_step.get(step) for step in steps]) for by_step in (flop, tokens)]
+        usd = _total(label_usd[: len(steps)]), _total(judge_usd[: place + 1])
+        found.append(Taken(work[0], work[1], *usd))
     return found
 
 

@@ -21,7 +21,7 @@ from apl_bench.wording import safe
 # Okabe and Ito's palette (2008), told apart under the common colour blindnesses; yellow left out, black kept for random
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C564B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-BASELINE_STYLE = {"color": "#000000", "marker": ".", "linestyle": (0, (4, 2))}
+BASELINE_STYLE = {"color": "#000000", "marker": "o", "markerfacecolor": "#ffffff", "linestyle": (0, (4, 2))}
 RIGHT, WRONG = "#0072B2", "#D55E00"
 GREY = "#767676"
 MAX_TICKS = 10
@@ -29,7 +29,7 @@ DPI = 160
 PAPER_DPI = 300
 TITLE_LETTERS = 80  # in a line
 # Text stays text, and names of parts come from the content, so that the same figure is the same bytes.
-_RC: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "apl-bench"}
+_RC: Any = {"svg.fonttype": "none", "svg.hashsalt": "apl-bench"}
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _FONT_SIZE, _FAMILY = "font-size", ("font", "font-family")

@@ -20,7 +20,7 @@ from apl_bench.report.results import Arm, Batch, Point, Results, Value
 
 MAX_STEPS = 6
 LABEL_HEIGHT = 0.06  # of the axis, at the figure's size
-WIDTH, HEIGHT = 5.2, 3.4  # inches of a panel: a column of a paper, and not much wider than a phone
+WIDTH, HEIGHT = 4.7, 3.2  # inches of a panel: a column of a paper, and not much wider than a phone
 NAME_LETTERS = 26
 DODGE = 0.012  # of the range of labels, between error bars at the same waypoint
 
@@ -208,7 +208,8 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[Arm, Mapping[str, Any], float]]
             annotation_clip=False,
         )
         axes.plot([1.05], [height], transform=axes.get_yaxis_transform(), clip_on=False, markersize=5,
-                  color=style["color"], marker=style["marker"])  # fmt: skip
+                  color=style["color"], marker=style["marker"],
+                  markerfacecolor=style.get("markerfacecolor", style["color"]))  # fmt: skip
 
 
 def _short(name: str) -> str:

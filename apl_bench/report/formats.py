@@ -95,3 +95,9 @@ def bars(values: Sequence[Value | None], null: float | None) -> list[Bar | None]
         else Bar(place(value.low), place(value.high), place(value.mean), None if null is None else place(null))
         for value in values
     ]  # fmt: skip
+
+
+def share_bar(low: float, high: float, at: float, null: float | None) -> Bar:
+    """A share's interval on the axis from 0 to 1."""
+    ends = [round(2 + 96 * value, 2) for value in (low, high, at)]
+    return Bar(ends[0], ends[1], ends[2], None if null is None else 2 + 96 * null)

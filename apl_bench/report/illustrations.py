@@ -29,7 +29,7 @@ class Illustration(NamedTuple):
 
 def illustrations(results: Results, findings: Findings) -> list[Illustration]:
     """All that the runs have the numbers for, in the order of a page."""
-    return [*_labels(results), *_costs(results, findings), _bought(results), *_time(results, findings)]
+    return [*_labels(results), *_costs(results, findings), *_time(results, findings), _bought(results)]
 
 
 def _labels(results: Results) -> Iterator[Illustration]:
@@ -64,8 +64,8 @@ def _costs(results: Results, findings: Findings) -> Iterator[Illustration]:
     kl = {arm.strategy: [point.beside.get("kl") for point in arm.curve] for arm in results.arms}
     if _is_known(kl.values()):
         yield _against(results, "kl", "Win rate against KL", Axis("KL to theta_0, nats a completion", "", kl),
-                       "How far the policy has moved for what it won: a strategy that wins more at the same KL chose "
-                       "better pairs, one that wins more at a larger KL may only have taken longer steps.")  # fmt: skip
+                       "How far the policy has moved for what it won. Compare at the same KL: a strategy that ends "
+                       "further away may win more without having chosen better pairs.")  # fmt: skip
     work = "Of acquisition and training, summed up to each waypoint, mean over seeds; evaluation is left out. "
     flop = _column(results, findings, lambda taken: taken.flop)
     tokens = _column(results, findings, lambda taken: taken.num_tokens)
@@ -107,7 +107,7 @@ def _bought(results: Results) -> Illustration:
         "acquired",
         "What was bought, step by step",
         "The probability that the policy's implicit preference gave to each label before it was bought, over all seeds "
-        "(figure 3 of the paper). Left of 0.5 it was wrong: such labels teach most, if they are right." + some,
+        "(figure 3 of the paper). Left of 0.5 it had the label the other way." + some,
         f"Histograms of what was bought. Share of labels that the implicit preference had the other way: {shares}.",
         acquired(results),
         is_wide=True,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,7 +105,7 @@ def _shown(
     stratum: Stratum,
     run: Run,
     order: str,
-    texts: Sequence[str],
+    texts: tuple[str, str, str],
     row: Mapping[str, Any],
     records: Mapping[str, Record],
 ) -> Shown:
@@ -116,7 +116,8 @@ def _shown(
     replies = tuple(records[key].reply.raw for key in row["keys"])
     p_policy = float(preference_probability(row["margin"], 0.0)) if stratum.part == LABEL else None
     p_first = row.get("p_first")
-    return Shown(stratum, run.spec.seed, order, *texts, row["verdict"], row["swapped"], p_first, p_policy, replies)
+    judged = (row["verdict"], row["swapped"], p_first, p_policy, replies)
+    return Shown(stratum, run.spec.seed, order, *texts, *judged)
 
 
 def _hash(*parts: object) -> str:

@@ -22,14 +22,14 @@
   };
 
   const flat = (text) => (Array.isArray(text) ? text.join("") : text).toLowerCase();
-  const side = (name, text, won) => made("div", won ? "won" : "", made("h5", "", name), shown("div", text));
+  const side = (name, text, won) => made("div", won ? "won" : "", made("h4", "", name), shown("div", text));
 
   const card = (data, pair) => {
     const place = data.places[pair.place];
     const isTest = place.part === "test";
     const article = made("article", "pair",
       made("header", "", made("b", "", data.strategies[pair.strategy]), `, seed ${pair.seed}, ${place.name}`),
-      made("h5", "", "Prompt"), shown("div", pair.prompt),
+      made("h4", "", "Prompt"), shown("div", pair.prompt),
       made("div", "sides",
         side(isTest ? "A, the policy's" : "A", pair.first, pair.verdict === "first"),
         side(isTest ? "B, the opponent's" : "B", pair.second, pair.verdict === "second")),

@@ -176,10 +176,17 @@ class Results:
         """From the JSON of a comparison. Raises SpecError for another schema."""
         if table.get("schema") != SCHEMA:
             raise SpecError(f"the comparison is of schema {table.get('schema')!r}; expected {SCHEMA!r}")
-        names = ("name", "task", "preset", "regime", "num_prompts", "baseline")
-        arms = tuple(map(Arm.read, table["rows"]))
         return cls(
-            *(table[name] for name in names), tuple(table["notes"]), table.get("family"), table["settings"], arms
+            name=table["name"],
+            task=table["task"],
+            preset=table["preset"],
+            regime=table["regime"],
+            num_prompts=table["num_prompts"],
+            baseline=table["baseline"],
+            notes=tuple(table["notes"]),
+            family=table.get("family"),
+            settings=table["settings"],
+            arms=tuple(map(Arm.read, table["rows"])),
         )
 
     @property

@@ -9,7 +9,7 @@ from apl_bench.annotation.agreement import Measure
 from apl_bench.comparison import format_seeds
 from apl_bench.health.telling import lines
 from apl_bench.records import Run
-from apl_bench.report.formats import DASH, Bar, bars, count, figure
+from apl_bench.report.formats import DASH, Bar, bars, count, figure, share_bar
 from apl_bench.report.reading import Findings
 from apl_bench.report.results import Arm, Difference, Results
 from apl_bench.report.spending import Spending
@@ -82,8 +82,7 @@ def judges(findings: Findings) -> Iterator[Judge]:
 def _judge_line(text: str, name: str, found: Measure, note: str) -> JudgeLine:
     is_share = name != "length_odds"
     null = 0.5 if name in ("first_position", "longer") else None
-    places = [2 + 96 * value for value in (found.low, found.high, found.value)]
-    bar = Bar(*places, None if null is None else 2 + 96 * null) if is_share else None
+    bar = share_bar(found.low, found.high, found.value, null) if is_share else None
     digits = 1 if is_share else 2
     value, low, high = ((100 * one if is_share else one) for one in (found.value, found.low, found.high))
     unit = " %" if is_share else ""

@@ -57,9 +57,8 @@ def test_a_colour_belongs_to_a_strategy_and_not_to_its_rank() -> None:
     found = []
     for ours, theirs in ((0.8, 0.6), (0.6, 0.8)):
         rows = sorted([row("certainty", ours), row("entropy", theirs)], key=lambda row: -row["curve"][-1]["win_rate"])
-        axes = curves(results(*rows)).axes[0]
-        ends = [(float(np.asarray(line.get_ydata())[-1]), line.get_color()) for line in axes.lines]
-        colours = dict(ends)
+        lines = curves(results(*rows)).axes[0].lines
+        colours = {float(np.asarray(line.get_ydata())[-1]): line.get_color() for line in lines}
         found.append((colours[ours], colours[theirs]))
     assert found[0] == found[1]
 
@@ -84,10 +83,8 @@ def test_a_missing_rate_or_interval_does_not_stop_a_figure(tmp_path: Path) -> No
 def test_win_rate_stands_against_what_it_took() -> None:
     found = results(row("certainty", 0.8), row("random", 0.7))
     (axes,) = against(found, Axis("labels", "$", {"certainty": [0, 2], "random": [0, 3]})).axes
-    ends = {
-        float(line.get_xdata()[-1]): float(line.get_ydata()[-1]) for line in axes.lines if line.get_label()[0] != "_"
-    }  # type: ignore[index, arg-type, call-overload]
-    assert ends == {2.0: 0.8, 3.0: 0.7}
+    named = [np.column_stack(line.get_data()) for line in axes.lines if not str(line.get_label()).startswith("_")]
+    assert [points[-1].tolist() for points in named] == [[2.0, 0.8], [3.0, 0.7]]
 
 
 def test_histograms_are_shares_with_the_wrong_half_apart() -> None:
