@@ -12,7 +12,7 @@ holds, and the report and the leaderboard show. docs/statistics.md explains ever
          "win_rate_worst", "win_rate_best", "share_invalid", "share_first_shown", "by_seed": [...],
          "length_controlled": {"win_rate", "se", "slope"} | null,
          "difference": {"mean", "se_seeds", "se_two_way", "interval", "worst", "best", "sd_seeds", "num_seeds", "p",
-                        "p_holm", "smallest_detectable", "smallest_detectable_holm"} | null,
+                        "p_two_way", "p_holm", "smallest_detectable", "smallest_detectable_holm"} | null,
          "beside": {"kl", "mean_length", "repetition", "perplexity"}}],
        "area": {"mean", "se_seeds", "se_two_way", "interval"} | null,
        "area_difference": as a point's difference | null,
@@ -102,11 +102,13 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _point(point: Point) -> dict[str, Any]:
     controlled = point.length_controlled
-    rate = _estimate(point.win_rate)
+    rate = point.win_rate
     return {
         "num_labels": point.num_labels,
-        "win_rate": rate.pop("mean"),
-        **rate,
+        "win_rate": rate.mean,
+        "se_seeds": rate.se_seeds,
+        "se_two_way": rate.se_two_way,
+        "interval": _interval(point.interval),
         "win_rate_worst": point.bounds.worst,
         "win_rate_best": point.bounds.best,
         "share_invalid": point.share_invalid,
@@ -119,10 +121,12 @@ def _point(point: Point) -> dict[str, Any]:
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:
-    low, high = estimate.interval
-    interval = [low, high] if math.isfinite(low) else None
-    errors = {"se_seeds": estimate.se_seeds, "se_two_way": estimate.se_two_way, "interval": interval}
-    return {"mean": estimate.mean, **errors}
+    errors = {"se_seeds": estimate.se_seeds, "se_two_way": estimate.se_two_way}
+    return {"mean": estimate.mean, **errors, "interval": _interval(estimate.interval)}
+
+
+def _interval(ends: tuple[float, float]) -> list[float] | None:
+    return list(ends) if math.isfinite(ends[0]) else None
 
 
 def _difference(found: Difference | None) -> dict[str, Any] | None:
@@ -134,6 +138,7 @@ def _difference(found: Difference | None) -> dict[str, Any] | None:
         "sd_seeds": found.sd_seeds,
         "num_seeds": found.estimate.num_seeds,
         "p": found.p_value,
+        "p_two_way": found.p_two_way,
         "p_holm": found.p_holm,
         "smallest_detectable": found.detectable,
         "smallest_detectable_holm": found.detectable_holm,

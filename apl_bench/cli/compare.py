@@ -173,7 +173,7 @@ def _or_none(value: Any) -> Any:
 
 def _csv_line(comparison: Comparison, row: Row, point: Point) -> dict[str, Any]:
     found, controlled = point.difference, point.length_controlled
-    low, high = point.win_rate.interval
+    low, high = point.interval
     return {
         "comparison": safe(comparison.name),
         "strategy": safe(row.strategy),

@@ -18,8 +18,9 @@ KEY = (
     f"correction. labels saved: fewer than {BASELINE} bought, for its last win rate (95 %); <0: not reached.",
 )
 DETAILS_KEY = (
-    "p: exact sign flips of the seeds' differences, two-sided; n seeds give none below 2 / 2^n. Differences are paired",
-    "by seed and by test prompt. worst, best: had every invalid verdict gone against it, or for it.",
+    "p: exact sign flips of the seeds' differences, two-sided, for these prompts; n seeds give none below 2 / 2^n.",
+    "p two-way: t by the two-way error, for any prompts. Differences are paired by seed and by test prompt.",
+    "worst, best: had every invalid verdict gone against it, or for it.",
     "length-controlled: the win rate at equal lengths, by a logistic regression; a check, not a better number.",
     "KL: nats a completion. length: tokens. repetition: share of bigrams. perplexity: of what people wrote.",
     "accuracy, Brier, ECE: of the implicit reward on the labels it had not seen, undecided ones left out; score:",
@@ -153,13 +154,13 @@ def _rate_cells(row: Row) -> list[str]:
     point, controlled = row.last, row.last.length_controlled
     lengths = [number(controlled.win_rate), number(controlled.se)] if controlled else [MISSING] * 2
     area = [number(row.area.mean), number(row.area.se_two_way)] if row.area else [MISSING] * 2
-    return [row.strategy, format_seeds(row.seeds), _interval(point.win_rate.interval), number(point.bounds.worst),
+    return [row.strategy, format_seeds(row.seeds), _interval(point.interval), number(point.bounds.worst),
             number(point.bounds.best), *lengths, *area, ", ".join(row.standing.tied_with)]  # fmt: skip
 
 
 def _differences(rows: Sequence[Row]) -> str:
-    columns = [f"minus {BASELINE}", "seeds", "95 %", "SE seeds", "sd seeds", "p", "p Holm", "worst", "best", "area",
-               "SE two-way", "p"]  # fmt: skip
+    columns = [f"minus {BASELINE}", "seeds", "95 %", "SE seeds", "sd seeds", "p", "p two-way", "p Holm", "worst",
+               "best", "area", "SE two-way", "p"]  # fmt: skip
     shown = [(row, row.last.difference) for row in rows if row.last.difference]
     return table(columns, [_detail_cells(row, found) for row, found in shown])
 
@@ -171,7 +172,7 @@ def _detail_cells(row: Row, found: Difference) -> list[str]:
         areas = [number(area.estimate.mean, signed=True), number(area.estimate.se_two_way), number(area.p_value)]
     bounds = [number(found.bounds.worst, signed=True), number(found.bounds.best, signed=True)]
     return [row.strategy, format_seeds(row.shared_seeds), _interval(found.estimate.interval, signed=True),
-            *map(number, (found.estimate.se_seeds, found.sd_seeds, found.p_value, found.p_holm)),
+            *map(number, (found.estimate.se_seeds, found.sd_seeds, found.p_value, found.p_two_way, found.p_holm)),
             *bounds, *areas]  # fmt: skip
 
 

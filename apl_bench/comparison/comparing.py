@@ -29,6 +29,7 @@ from apl_bench.comparison.standing import family_of, standings, tested
 from apl_bench.statistics import Bounds, area_under_curve, bounds, estimate, paired_difference, seed_means
 from apl_bench.statistics.labels import Efficiency, Labels, efficiency, to_fixed_target
 from apl_bench.statistics.logistic import length_controlled
+from apl_bench.statistics.ranks import t_test_p
 from apl_bench.types import SpecError
 
 
@@ -120,6 +121,7 @@ def _difference(y_RP: np.ndarray, baseline_RP: np.ndarray) -> Difference:
         found.estimate,
         found.sd_seeds,
         found.p_value,
+        t_test_p(found.estimate),
         Bounds(ours.worst - theirs.best, ours.best - theirs.worst),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,16 +77,17 @@ class Beside:
 class Difference:
     """Minus random, paired by seed and prompt, on the seeds that both have.
 
-    `p_value` is the sign-flip test's, `p_holm` the same after Holm's correction, None where the family does not have
-    this hypothesis. `bounds`: with every invalid verdict of one gone against it and every one of random's for it, and
-    the other way round. `detectable` is the smallest true difference that this many seeds find with probability .8 at
-    the family's alpha, `detectable_holm` the same at alpha over the number of hypotheses; None where not even seeds
-    that all agree would be significant.
+    `p_value` is the sign-flip test's, `p_two_way` that of Student's t with the two-way error; `p_holm` is the first
+    after Holm's correction, None where the family does not have this hypothesis. `bounds`: with every invalid verdict
+    of one gone against it and every one of random's for it, and the other way round. `detectable` is the smallest true
+    difference that this many seeds find with probability .8 at the family's alpha, `detectable_holm` the same at alpha
+    over the number of hypotheses; None where not even seeds that all agree would be significant.
     """
 
     estimate: Estimate
     sd_seeds: float
     p_value: float
+    p_two_way: float
     bounds: Bounds
     p_holm: float | None = None
     detectable: float | None = None
@@ -106,6 +108,12 @@ class Point:
     share_first_shown: float | None
     length_controlled: LengthControlled | None
     by_seed: tuple[float, ...]
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % of the win rate, cut off at 0 and 1."""
+        low, high = self.win_rate.interval
+        return (math.nan, math.nan) if math.isnan(low) else (max(low, 0.0), min(high, 1.0))
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ the two strategies on a prompt are not opposed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from scipy import stats
 
@@ -20,8 +22,6 @@ from apl_bench.paper.published import PublishedDifference
 from apl_bench.power import detectable_by_error
 from apl_bench.statistics import ALPHA, holm
 from apl_bench.statistics.estimates import satterthwaite, t_interval
-
-SHARES = tuple(percent / 100 for percent in range(101))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +64,26 @@ class Finding:
 
 def findings(differences: Sequence[PublishedDifference]) -> list[Finding]:
     """In the same order, each corrected for all of them, and for those of its own task."""
-    by_share = [_tests(differences, share) for share in SHARES]
-    return [
-        Finding(
-            one, one.ours.mean - one.baseline.mean, tests[0], tests[-1],
-            detectable_by_error(tests[0].error, tests[0].df), _holds_to(tests),
-        )
-        for one, tests in zip(differences, zip(*by_share, strict=True), strict=True)
-    ]  # fmt: skip
+    at = cache(lambda percent: _tests(differences, percent / 100))
+    return [_finding(one, [at(0)[place], at(100)[place]], partial(_p_task, at, place))
+            for place, one in enumerate(differences)]  # fmt: skip
 
 
-def _holds_to(tests: Sequence[Test]) -> float | None:
-    """The share before the first at which significance is lost."""
-    lost = [share for share, test in zip(SHARES, tests, strict=True) if test.p_task > ALPHA]
-    if not lost:
-        return SHARES[-1]
-    return None if lost[0] == SHARES[0] else SHARES[SHARES.index(lost[0]) - 1]
+def _finding(one: PublishedDifference, ends: Sequence[Test], p_task: Callable[[int], float]) -> Finding:
+    these, anywhere = ends
+    difference, detectable = one.ours.mean - one.baseline.mean, detectable_by_error(these.error, these.df)
+    return Finding(one, difference, these, anywhere, detectable, _holds_to(p_task))
+
+
+def _p_task(at: Callable[[int], Sequence[Test]], place: int, percent: int) -> float:
+    return at(percent)[place].p_task
+
+
+def _holds_to(p_task: Callable[[int], float]) -> float | None:
+    """The largest share, in whole percent, at which the difference is significant; p grows with the share."""
+    if p_task(0) > ALPHA:
+        return None
+    return (bisect_right(range(101), ALPHA, key=p_task) - 1) / 100
 
 
 def _tests(differences: Sequence[PublishedDifference], share: float) -> list[Test]:

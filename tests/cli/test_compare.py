@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from apl_bench.comparison import compare, format_seeds
+from apl_bench.judgments.record import Record
 from apl_bench.records import find_runs
-from apl_bench.types import SpecError
+from apl_bench.types import Reply, SpecError
 from tests.cli.compared import Write, call, rows_of
 
 
@@ -241,3 +242,138 @@ def test_a_result_without_a_waypoint_is_refused(compared: Write, tmp_path: Path)
 @pytest.mark.parametrize(("seeds", "text"), [((0, 1, 2, 3), "0-3"), ((7,), "7"), ((0, 2, 3, 9), "0, 2-3, 9"), ((), "")])
 def test_seeds_are_written_as_people_do(seeds: tuple[int, ...], text: str) -> None:
     assert format_seeds(seeds) == text
+
+
+def four(compared: Write, num_seeds: int = 8) -> None:
+    """certainty wins much, entropy as random, uncertainty less."""
+    for seed in range(num_seeds):
+        for strategy, outcomes in (("certainty", "wwww"), ("entropy", "wlwl"), ("random", "wlwl"), ("worse", "llll")):
+            other = outcomes if seed % 2 else outcomes.replace("w", "l", 1)
+            compared(strategy, seed, other if strategy in ("certainty", "random") else outcomes)
+
+
+def test_holm_is_over_each_other_ranked_strategy_at_the_end(compared: Write, tmp_path: Path) -> None:
+    four(compared)
+    (found,) = json.loads(call(tmp_path, "--json").stdout)
+    hypotheses = [{"strategy": name, "num_labels": 8} for name in ("certainty", "entropy", "worse")]
+    assert found["family"] == {"alpha": 0.05, "rule": "Holm", "declared": False, "hypotheses": hypotheses}
+    rows = {row["strategy"]: row["curve"] for row in found["rows"]}
+    last = {name: rows[name][-1]["difference"] for name in ("certainty", "entropy", "worse")}
+    assert last["certainty"]["p"] == 2 / 2**8
+    assert last["certainty"]["p_holm"] == pytest.approx(3 * 2 / 2**8)
+    assert rows["certainty"][0]["difference"]["p_holm"] is None  # not of the family
+
+
+def test_a_declared_family_is_taken_as_it_is(compared: Write, tmp_path: Path) -> None:
+    four(compared)
+    arguments = ("--hypothesis", "certainty", "--hypothesis", "certainty@0", "--hypothesis", "gone")
+    (found,) = json.loads(call(tmp_path, "--json", *arguments).stdout)
+    assert found["family"]["declared"]
+    rows = {row["strategy"]: row["curve"] for row in found["rows"]}
+    assert rows["certainty"][-1]["difference"]["p_holm"] == pytest.approx(3 * 2 / 2**8)
+    assert rows["certainty"][0]["difference"]["p_holm"] == 1
+    assert rows["worse"][-1]["difference"]["p_holm"] is None
+    assert "gone at 8 labels was declared and has no run here: it counts" in " ".join(found["notes"])
+    file = tmp_path / "family.json"
+    file.write_text(json.dumps(found))
+    (again,) = json.loads(call(tmp_path, "--json", "--family", file).stdout)
+    assert again == found
+
+
+def test_a_family_at_labels_without_an_evaluation_is_refused(compared: Write, tmp_path: Path) -> None:
+    four(compared, 1)
+    done = call(tmp_path, "--hypothesis", "certainty@4")
+    assert done.exit_code == 2
+    assert "certainty at 4 labels, where nothing was evaluated; expected one of 0, 8" in done.stderr
+    assert call(tmp_path, "--hypothesis", "random").exit_code == 2
+    assert call(tmp_path, "--hypothesis", "certainty", "--family", __file__).exit_code == 2
+
+
+def test_too_few_seeds_for_the_family_is_said(compared: Write, tmp_path: Path) -> None:
+    four(compared, 6)
+    shown = call(tmp_path, "--no-figures").stdout
+    assert "6 seeds give no p below 0.031, and for 3 hypotheses Holm's correction asks 0.017 of the first" in shown
+    assert "before there are 7 seeds" in shown
+
+
+def test_a_strategy_that_is_shown_without_a_rank(compared: Write, tmp_path: Path) -> None:
+    four(compared)
+    (found,) = json.loads(call(tmp_path, "--json", "--unranked", "worse").stdout)
+    rows = {row["strategy"]: row for row in found["rows"]}
+    assert list(rows)[-1] == "worse"
+    assert rows["worse"]["rank"] is None
+    assert not rows["worse"]["ranked"]
+    assert [one["strategy"] for one in found["family"]["hypotheses"]] == ["certainty", "entropy"]
+    done = call(tmp_path, "--unranked", "wrose")
+    assert done.exit_code == 2
+    assert "'wrose' has no run here. There are: certainty, entropy, random, worse" in done.stderr
+
+
+def test_labels_are_counted_to_a_stated_rate_or_to_randoms_last(compared: Write, tmp_path: Path) -> None:
+    four(compared)
+    rows = rows_of(tmp_path)
+    # random goes from 1/2 to 3/8 in the mean, so that it begins above where it ends, and others with it
+    assert rows["certainty"]["labels_to_target"]["target"] == 0.375
+    assert rows["certainty"]["labels_to_target"]["num_labels"] == 0
+    assert rows["certainty"]["labels_saved"]["num_labels"] == 8
+    assert rows["random"]["labels_saved"] is None
+    (found,) = json.loads(call(tmp_path, "--json", "--target", "0.75").stdout)
+    needed = {row["strategy"]: row["labels_to_target"] for row in found["rows"]}
+    # certainty: .5 to .875, two thirds of the way
+    assert needed["certainty"]["num_labels"] == pytest.approx(8 * 2 / 3)
+    assert needed["random"]["num_labels"] is None
+    assert needed["random"]["censored"]
+    assert needed["random"]["interval"][1] is None
+
+
+def test_what_stands_beside_by_hand(compared: Write, tmp_path: Path) -> None:
+    for seed in range(2):
+        compared("random", seed, "wwll", probabilities=[0.9, 0.2])
+    row = rows_of(tmp_path)["random"]
+    acquired, point, costs = row["acquired"], row["curve"][-1], row["costs"]
+    assert acquired["accuracy"] == 0.5
+    assert acquired["brier"] == pytest.approx((0.1**2 + 0.8**2) / 2)
+    # |margin| of .9 is ln 9 and right, of .2 is ln 4 and wrong: the higher score has the smaller error
+    assert acquired["score_error_correlation"] == pytest.approx(-1)
+    assert acquired["by_step"][1]["histogram"] == [0, 0, 0, 0, 2, *[0] * 13, 2, 0]
+    assert acquired["share_first_shown"] == 1
+    # shown swapped are b and d; won were a and b: first shown won are a, and d, which was lost
+    assert point["share_first_shown"] == 0.5
+    assert (costs["num_labels"], costs["num_judge_calls"], costs["cost_usd"]) == (4, 8, 0)
+    assert costs["acquisition_generated_tokens"] == 400
+    assert costs["seconds"] is None  # no events were recorded
+    assert point["length_controlled"]["win_rate"] == pytest.approx(0.5)
+
+
+def test_costs_are_summed_from_events_and_priced_judgments(compared: Write, tmp_path: Path) -> None:
+    path = compared("random", 0, "wwll")
+    (path / "events.jsonl").write_text(
+        '{"event":"waypoint","seconds":{"sample":2.5,"oracle":0.5},"tokens":{"sample":100,"score":7}}\n'
+        '{"event":"trained","seconds":{"train":1.0},"tokens":{"train":50}}\n'
+    )
+    listed = {"provider": "openai", "endpoint": "api.openai.com/v1/chat/completions", "model": "gpt-4.1"}
+    records = [
+        Record.of(
+            {**listed, "text": '"usage":{}'}, Reply("A", "m", usage={"prompt_tokens": 1000, "completion_tokens": 100})
+        ),
+        Record.of({"provider": "apl-bench", "model": "local", "text": "b"}, Reply("A", "m")),
+    ]
+    (path / "judgments.jsonl").write_bytes(b"".join(record.to_line() for record in records))
+    costs = rows_of(tmp_path)["random"]["costs"]
+    assert (costs["seconds"], costs["generated_tokens"], costs["scored_tokens"], costs["trained_tokens"]) == (
+        4.0, 100, 7, 50,
+    )  # fmt: skip
+    assert costs["cost_usd"] == pytest.approx(1000 * 2e-6 + 100 * 8e-6)
+    unknown = Record.of({**listed, "model": "gpt-99", "text": "a"}, Reply("A", "m", usage={"prompt_tokens": 9}))
+    (path / "judgments.jsonl").write_bytes(unknown.to_line())
+    assert rows_of(tmp_path)["random"]["costs"]["cost_usd"] is None
+
+
+def test_details_print_everything_and_the_main_screen_stays_small(compared: Write, tmp_path: Path) -> None:
+    four(compared)
+    short, long = (call(tmp_path, "--no-figures", *more).stdout for more in ((), ("--details",)))
+    for word in ("labels needed", "implicit reward", "costs a run", "length-controlled", "judge: first"):
+        assert word not in short.replace("--details", "")
+        assert word in long
+    assert max(map(len, short.splitlines())) <= 120
+    assert len(short.splitlines()) < 30
