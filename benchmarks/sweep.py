@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from apl_bench.benchmarks.results import Facts
 from apl_bench.cli.asking import AskingOptions, means_for
 from apl_bench.presets import Changes, resolve
 from apl_bench.sweep.cells import Cell
+from apl_bench.sweep.executor import Executor
 from apl_bench.sweep.local import Local
 from apl_bench.sweep.purse import Purse
 from apl_bench.sweep.schedule import State, Sweep
@@ -57,33 +59,29 @@ def measure(_plan: Plan) -> Iterator[Facts]:
         root = Path(name)
         changes = Changes(SETTINGS)
         cells = [Cell(resolve("imdb", "lite", each, changes, seed), root) for seed in SEEDS for each in STRATEGIES]
-        yield of_cells(cells, root)
+        orders = Orders(partial(means_for, AskingOptions(ledger=root / "ledger")), root / ".shared")
+        with closing(Local(orders, [{}] * NUM_WORKERS)) as executor:
+            yield of_cells(cells, executor)
 
 
-def of_cells(cells: Sequence[Cell], root: Path) -> Facts:
+def of_cells(cells: Sequence[Cell], executor: Executor) -> Facts:
     """The sweep's length beside its cells' own time: all of it, and that of the worker that had most."""
-    orders = Orders(partial(means_for, AskingOptions(ledger=root / "ledger")), root / ".shared")
     timed, began = Timed(), time.perf_counter()
-    executor = Local(orders, [{}] * NUM_WORKERS)
-    try:
-        Sweep([State(cell) for cell in cells], executor, Purse(Caps()), timed).run()
-        took = time.perf_counter() - began
-    finally:
-        executor.close()
+    Sweep([State(cell) for cell in cells], executor, Purse(Caps()), timed).run()
+    took = time.perf_counter() - began
     own = sum(chain.from_iterable(timed.seconds.values()))
     most = max(sum(values) for values in timed.seconds.values())
     rows = [
         ["the sweep, from its first process to its last result", f"{took:.1f}", ""],
         [
             "its cells' own time, divided by its workers",
-            f"{own / NUM_WORKERS:.1f}",
-            f"{took * NUM_WORKERS / own - 1:.1%}",
+            f"{own / executor.num_slots:.1f}",
+            f"{took * executor.num_slots / own - 1:.1%}",
         ],
         ["that of the worker with most of it", f"{most:.1f}", f"{took / most - 1:.1%}"],
     ]
-    title = (
-        f"{len(cells)} cells on local with {NUM_WORKERS} workers; own time: what events.jsonl counts, loading included"
-    )
+    title = (f"{len(cells)} cells on local with {executor.num_slots} workers; own time: what events.jsonl counts, "
+             "loading included")  # fmt: skip
     return Facts("sweep", "", title, ("", "seconds", "the sweep is longer by"), rows)
 
 

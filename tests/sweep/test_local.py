@@ -127,9 +127,7 @@ def test_two_sweeps_share_the_work(alone: list[dict[str, bytes]], tmp_path: Path
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
-def test_who_is_told_to_stop_lets_go_of_the_cells(
-    alone: list[dict[str, bytes]], tmp_path: Path, signalled: signal.Signals
-) -> None:
+def test_who_is_told_to_stop_lets_go_of_the_cells(tmp_path: Path, signalled: signal.Signals) -> None:
     """Ctrl-C goes to all processes of a terminal, SIGTERM to the sweep alone."""
     process = begin(tmp_path, "--workers", "1")
     until(lambda: list(tmp_path.glob("*/*/*/spec.json")), process)
@@ -137,9 +135,6 @@ def test_who_is_told_to_stop_lets_go_of_the_cells(
     assert "Aborted!" in end(process, code=1)
     (owner,) = owners(tmp_path)
     assert owner.released
-    if signalled is signal.SIGINT:
-        end(begin(tmp_path, "--workers", "1"))
-        assert results(tmp_path) == alone
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot confine a process to a core")

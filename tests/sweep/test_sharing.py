@@ -18,11 +18,11 @@ from apl_bench.sweep.worker import End, Worker
 from apl_bench.types import Completion, LengthBounds, Prompt, Sample, SampleRequest
 from tests.sweep.tiny import cell, orders, work, written
 
-STRATEGIES = ("random", "certainty", "uncertainty", "offline", "entropy", "entropy+certainty")
+STRATEGIES = ("random", "certainty", "uncertainty", "offline", "entropy+certainty")
 
 
-def grid(root: Path, *settings: str) -> list[Cell]:
-    return [cell(root, name, seed, *settings) for seed in (0, 1) for name in STRATEGIES]
+def grid(root: Path) -> list[Cell]:
+    return [*(cell(root, name, 0) for name in STRATEGIES), cell(root, "certainty", 1)]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,9 @@ def test_sharing_changes_no_byte(alone: list[dict[str, bytes]], tmp_path: Path) 
 
 def test_whoever_comes_first(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
     worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
-    work(worker, grid(tmp_path)[5::-1])
-    assert [written(each.path) for each in grid(tmp_path)[:6]] == alone[:6]
+    order = (4, 0, 1)  # entropy+certainty draws for all prompts what random draws for a few
+    work(worker, [grid(tmp_path)[place] for place in order])
+    assert [written(grid(tmp_path)[place].path) for place in order] == [alone[place] for place in order]
 
 
 def test_the_second_of_two_alike_computes_nothing_of_step_1(tmp_path: Path) -> None:
@@ -72,12 +73,10 @@ def begun(each: Cell) -> list[dict[str, Any]]:
 def test_a_run_that_goes_on_shares_what_it_may(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
     """Killed after step 1, in a store that others filled: theta_1 comes from the run, opponents from the store."""
     worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
-    work(worker, grid(tmp_path)[:2])
-    (tmp_path / "half").mkdir()
+    work(worker, grid(tmp_path)[:1])
     stopped = cell(tmp_path / "half", "uncertainty", 0)
-    interrupted = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
     with pytest.raises(KeyboardInterrupt):
-        stop_after(interrupted, stopped, "committed")
+        stop_after(worker, stopped, "committed")
     assert len(list((stopped.path / "state").iterdir())) == 1
     assert [outcome.end for outcome in work(worker, [stopped])] == [End.DONE]
     assert written(stopped.path) == alone[2]
@@ -103,23 +102,15 @@ def test_what_was_altered_is_refused_and_computed_again(alone: list[dict[str, by
     shared = tmp_path / "shared"
     work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[:1])
     blocks, weights = sorted(shared.rglob("*.json")), sorted(shared.rglob("*.safetensors"))
-    for path in blocks:
-        path.write_bytes(path.read_bytes().replace(b"true", b"false").replace(b"-", b"-1", 3))
+    for path in blocks:  # but for the one that says what the weights are
+        if b"epoch_losses" not in path.read_bytes():
+            path.write_bytes(path.read_bytes().replace(b"true", b"false").replace(b"-", b"-1", 3))
     weights[0].write_bytes(weights[0].read_bytes()[:-4] + b"\0\0\0\1")
     (outcome,) = work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[1:2])
     assert outcome.end is End.DONE
-    assert any("is not what was written there" in notice for notice in outcome.notices)
-    assert written(grid(tmp_path)[1].path) == alone[1]
-    assert not any("ledger" in notice for notice in outcome.notices)
-
-
-def test_altered_weights_are_refused(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
-    shared = tmp_path / "shared"
-    work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[:1])
-    (weights,) = shared.rglob("*.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
-    (outcome,) = work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[1:2])
-    assert [notice.split()[0] for notice in outcome.notices] == [str(weights)]
+    refused = {notice.split()[0] for notice in outcome.notices}
+    assert len(refused) > 3, "completions, log-probabilities and weights"
+    assert str(weights[0]) in refused
     assert written(grid(tmp_path)[1].path) == alone[1]
 
 
