@@ -44,8 +44,12 @@ def selection_faults(spec: RunSpec, rows: Rows, is_built_in: bool) -> list[str]:
     """
     labels = [row for row in rows if row["kind"] == "label"]
     bought = [(row["row"], row["first"], row["second"]) for row in labels]
-    scores = {(row["row"], first, second): score for row in rows if row["kind"] == "candidate"
-              for first, second, score in row["scores"]}  # fmt: skip
+    scores: dict[tuple[int, ...], float] = {
+        (row["row"], first, second): score
+        for row in rows
+        if row["kind"] == "candidate"
+        for first, second, score in row["scores"]
+    }
     name, head = spec.strategy.name, rows[0]
     rng = stream(spec.seed, "strategy", head["step"])
     if is_built_in and name in UNSCORED:
@@ -57,7 +61,7 @@ def selection_faults(spec: RunSpec, rows: Rows, is_built_in: bool) -> list[str]:
         for size in _DRAWN_BEFORE[name](head):
             rng.permutation(size)
         pairs = list(scores)
-        order = top(np.array(list(scores.values())), len(labels), rng) if len(labels) <= len(pairs) else []
+        order = top(np.array(list(scores.values())), min(len(labels), len(pairs)), rng).tolist()
         return [*_differences(bought, [pairs[place] for place in order]), *_wrong_scores(name, labels, scores)]
     return list(_not_best(bought, scores))
 

@@ -39,6 +39,8 @@ SUITES = {
     "asking": Suite("judgments a second from a provider on loopback"),
     "ledger": Suite("a ledger of the paper's whole grid: minutes, and 1 GB of disk"),
     "sweep": Suite("what a sweep of sixteen cells adds to them: minutes"),
+    "verify": Suite("a submission of 36 runs and 170,000 judgments: minutes, and 1 GB of disk"),
+    "site": Suite("the leaderboard's site from fifty submissions"),
     "startup": Suite("apl-bench --help"),
 }
 SHAPES = ("lite", "smollm2-imdb", "smollm2-tldr", "smollm2-longest")  # those of shapes.py

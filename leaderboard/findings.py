@@ -19,8 +19,8 @@ class Finding:
     """
 
     code: str
-    sentence: str
     place: str
+    sentence: str
     remedy: str
 
     @property
@@ -44,6 +44,9 @@ class Refused(ValueError):  # noqa: N818 - what was done, as the findings say wh
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("\n".join(self._lines()))
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[tuple[Finding, ...]]]:
+        return Refused, (self.findings,)  # it crosses from the processes that verify
 
     def _lines(self) -> Iterator[str]:
         for found in self.findings:

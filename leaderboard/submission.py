@@ -18,7 +18,7 @@ from apl_bench.leaderboard.findings import refuse
 from apl_bench.leaderboard.strict import MAX_CARD_BYTES, read_json, read_text
 from apl_bench.types import JSON
 
-SCHEMA = "apl-submission/1"
+SCHEMA, MANIFEST_SCHEMA = "apl-submission/1", "apl-manifest/1"
 COMPARISON_SCHEMA = "apl-comparison/1"
 DIVISIONS = ("closed", "open")
 SUBMISSION_FILE, RESULTS_FILE, CARD_FILE, MANIFEST_FILE = "submission.json", "results.json", "CARD.md", "MANIFEST.json"
@@ -89,15 +89,15 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Of all runs together; `cost_usd` by list prices, None where one is not known."""
+    """Of all runs together, None where runs do not record it; `cost_usd` by list prices."""
 
     num_runs: int
-    num_labels: int
-    num_judge_calls: int
-    generated_tokens: int
-    scored_tokens: int
-    trained_tokens: int
-    seconds: float
+    num_labels: float | None
+    num_judge_calls: float | None
+    generated_tokens: float | None
+    scored_tokens: float | None
+    trained_tokens: float | None
+    seconds: float | None
     cost_usd: float | None
 
 
@@ -183,7 +183,14 @@ class Submission:
     def to_json(self) -> dict[str, JSON]:
         """The value of submission.json."""
         stated = asdict(self)
-        return {"schema": SCHEMA, **{name: stated[name] for name in _stated()}}
+        return {"schema": SCHEMA, **{name: _listed(stated[name]) for name in _stated()}}
+
+
+def _listed(value: Any) -> Any:
+    """With lists for tuples, as JSON has it."""
+    if isinstance(value, (list, tuple)):
+        return [_listed(item) for item in value]
+    return {name: _listed(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _stated() -> list[str]:
@@ -240,9 +247,8 @@ def _environment(table: Fields) -> Environment:
 
 
 def _costs(table: Fields) -> Costs:
-    counts = {name: table.whole(name, 0, _MOST) for name in _names(Costs)[:-2]}
-    seconds, cost_usd = table.number("seconds", 0, _MOST), table.optional_number("cost_usd", 0, _MOST)
-    return Costs(seconds=seconds, cost_usd=cost_usd, **counts)
+    costs = {name: table.optional_number(name, 0, _MOST) for name in _names(Costs)[1:]}
+    return Costs(num_runs=table.whole("num_runs", 1, _MOST), **costs)
 
 
 def _claim(table: Fields) -> Claim:

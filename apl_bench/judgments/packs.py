@@ -196,7 +196,7 @@ def _lines(source: IO[bytes], path: Path, limits: Limits) -> Iterator[bytes]:
 @contextmanager
 def _compressed(path: Path) -> Iterator[IO[bytes]]:
     """What is written to it stands in a new file, compressed and on the disk, when it is left."""
-    import pyarrow as pa  # type: ignore[import-untyped] # not needed where there is no pack
+    import pyarrow as pa  # not needed where there is no pack
 
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:

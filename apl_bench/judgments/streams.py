@@ -41,7 +41,7 @@ def lines(source: IO[bytes], compressed: bool, bounds: Bounds) -> Iterator[bytes
 
 def compress(data: bytes, level: int) -> bytes:
     """A zstd frame; equal data give equal bytes with the same version of the library."""
-    import pyarrow as pa  # type: ignore[import-untyped] # not needed where nothing is compressed
+    import pyarrow as pa  # not needed where nothing is compressed
 
     packed: bytes = pa.Codec("zstd", compression_level=level).compress(data, asbytes=True)
     return packed

@@ -105,7 +105,7 @@ class Vocabulary:
 
     def text(self, token_ids: Sequence[int]) -> str:
         """The text of a completion, as far as it is its tokens' one after another."""
-        return "".join(map(self.piece.get, token_ids, [""] * len(token_ids)))  # type: ignore[arg-type]
+        return "".join(self.piece.get(token, "") for token in token_ids)
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": "tokens", "token_ids": list(self.token_ids),

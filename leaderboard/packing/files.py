@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from apl_bench.judgments.record import Record
 from apl_bench.leaderboard.packing.answers import PARTS, Part, keep_replies, opened, pack_part, plugin_of
+from apl_bench.leaderboard.packing.malformed import MALFORMED
 from apl_bench.leaderboard.packing.rows import Tables, pack_step, pack_waypoint, unpack_step, unpack_waypoint
 from apl_bench.records import Run, to_json
 from apl_bench.spec import RunSpec
@@ -49,6 +50,47 @@ def names_of(spec: RunSpec) -> list[str]:
     return [SPEC, *(place.file for place in places_of(spec)), JUDGMENTS, EVENTS, RESULT]
 
 
+@dataclass(frozen=True)
+class Rebuilt:
+    """The files of a run, and of those that were rebuilt from columns what they hold: rows by file, records by key."""
+
+    files: Mapping[str, bytes]
+    rows: Mapping[str, list[Line]] = field(default_factory=dict)
+    records: Mapping[str, Record] | None = None
+
+
+class RebuiltRun(Run):
+    """A run directory whose rows and judgments are read once, or not at all where they were just rebuilt."""
+
+    @classmethod
+    def of(cls, path: Path, rebuilt: Rebuilt) -> RebuiltRun:
+        """The run whose files were written below `path`."""
+        run = cls(path)
+        run.__dict__["_kept"] = dict(rebuilt.rows)
+        run.__dict__["_all_records"] = rebuilt.records
+        return run
+
+    def step_rows(self, step: int) -> list[Line] | None:
+        """The rows of a step, read once."""
+        return self._once(f"steps/{step:04d}.jsonl", super().step_rows, step)
+
+    def waypoint_rows(self, num_labels: int) -> list[Line] | None:
+        """The rows of a waypoint, read once."""
+        return self._once(f"waypoints/{num_labels:04d}.jsonl", super().waypoint_rows, num_labels)
+
+    def judgments(self) -> dict[str, Record]:
+        """The judgments by key, read once."""
+        if self.__dict__["_all_records"] is None:
+            self.__dict__["_all_records"] = super().judgments()
+        return dict(self.__dict__["_all_records"])
+
+    def _once(self, name: str, read: Callable[[int], list[Line] | None], number: int) -> list[Line] | None:
+        kept: dict[str, list[Line] | None] = self.__dict__["_kept"]
+        if name not in kept:
+            kept[name] = read(number)
+        return kept[name]
+
+
 def read_files(path: Path, spec: RunSpec) -> dict[str, bytes]:
     """The files of a run directory."""
     return {name: (path / name).read_bytes() for name in names_of(spec) if (path / name).exists()}
@@ -60,9 +102,9 @@ def pack_run(run: Run, path: str, tables: Tables) -> list[Line]:
     try:
         packed = _pack(run, path, files, tables)
         for lines in (packed, _with_replies(run, packed)):
-            if unpack_run(lines, tables) == files:
+            if unpack_run(lines, tables).files == files:
                 return lines
-    except (ValueError, LookupError, TypeError):
+    except MALFORMED:
         pass  # a file that no run of today writes is kept as it is
     return [_head(path, files), *({"kind": "file", "name": name, "text": data.decode()}
                                   for name, data in files.items() if name not in (SPEC, EVENTS))]  # fmt: skip
@@ -102,13 +144,13 @@ def _asked(run: Run) -> dict[str, list[Record]]:
     return {part: [records[key] for key in found] for part, found in keys.items()}
 
 
-def unpack_run(lines: Sequence[Line], tables: Tables) -> dict[str, bytes]:
-    """The files of a run, from its lines. Raises what malformed lines raise: see `MALFORMED` of unpacking.py."""
+def unpack_run(lines: Sequence[Line], tables: Tables) -> Rebuilt:
+    """A run, from its lines. Raises what malformed lines raise: see `MALFORMED` of unpacking.py."""
     head, *rest = lines
     files = {SPEC: head["spec"].encode()}
     files |= {EVENTS: head["events"].encode()} if head["events"] else {}
     if "parts" not in head:
-        return files | {line["name"]: line["text"].encode() for line in rest}
+        return Rebuilt(files | {line["name"]: line["text"].encode() for line in rest})
     spec = spec_of(json.loads(head["spec"]))
     records: dict[str, Record] = {}
     parts = {part: opened(plugin_of(spec, part), head["parts"][part], spec.judging.order, records) for part in PARTS}
@@ -122,7 +164,7 @@ def unpack_run(lines: Sequence[Line], tables: Tables) -> dict[str, bytes]:
     steps = [found for place, found in rows.items() if place.kind == "step"]
     waypoints = {place.number: found for place, found in rows.items() if place.kind == "waypoint"}
     files[RESULT] = (json.dumps(summarise(spec, steps, waypoints), indent=2, allow_nan=False) + "\n").encode()
-    return files
+    return Rebuilt(files, {place.file: found for place, found in rows.items()}, records)
 
 
 def _unpack(place: Place, line: Line, tables: Tables, parts: Mapping[str, Part]) -> list[Line]:

@@ -15,26 +15,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from apl_bench.failures import OracleError
-from apl_bench.judgments.keys import RequestError
-from apl_bench.judgments.record import RecordError
 from apl_bench.judgments.streams import Bounds, StreamError, compress, lines
-from apl_bench.leaderboard.findings import Refused, refuse, shown
+from apl_bench.leaderboard.findings import refuse
 from apl_bench.leaderboard.packing.columns import Vocabulary
-from apl_bench.leaderboard.packing.files import Line, pack_run, read_files, unpack_run
+from apl_bench.leaderboard.packing.files import Line, Rebuilt, pack_run, read_files, unpack_run
+from apl_bench.leaderboard.packing.malformed import malformed
 from apl_bench.leaderboard.packing.rows import Tables
 from apl_bench.leaderboard.packing.tables import gather
 from apl_bench.leaderboard.strict import open_plain, parse
 from apl_bench.records import Run, run_path, to_json
-from apl_bench.types import SpecError
 
 LEVEL = 19  # of zstd: the highest whose window, 8 MB, is small
 SHARED = "runs/shared.jsonl.zst"
 BOUNDS = Bounds(num_packed_bytes=2**28, num_bytes=2**30, ratio=200, num_line_bytes=2**26)
 _REMEDY = "build the submission with apl-bench submit, from runs as apl-bench wrote them"
-# What lines that are none of ours make the code that reads them raise.
-MALFORMED = (ValueError, LookupError, TypeError, AttributeError, StopIteration, ArithmeticError, OracleError,
-             RecordError, RequestError, RecursionError, SpecError)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +57,7 @@ def pack_runs(runs: Sequence[Run], folder: Path) -> dict[str, dict[str, Sum]]:
     tables = gather(runs)
     _write(folder / SHARED, [{"kind": "prompts", "prompts": [list(prompt) for prompt in tables.prompts]},
                              tables.vocabulary.to_json()])  # fmt: skip
-    sums = {}
+    sums: dict[str, dict[str, Sum]] = {}
     for seed in sorted({run.spec.seed for run in runs}):
         of_seed = sorted((run for run in runs if run.spec.seed == seed), key=path_of)
         packed = [(run, pack_run(run, path_of(run), tables)) for run in of_seed]
@@ -106,8 +100,8 @@ def read_packed(folder: Path, name: str) -> Iterator[list[Line]]:
         yield found
 
 
-def rebuild(packed: Sequence[Line], tables: Tables, place: str) -> dict[str, bytes]:
-    """The files of a run. Raises Refused (V112) for lines that are none of a run."""
+def rebuild(packed: Sequence[Line], tables: Tables, place: str) -> Rebuilt:
+    """A run. Raises Refused (V112) for lines that are none of a run."""
     with malformed(place):
         return unpack_run(packed, tables)
 
@@ -120,21 +114,6 @@ def unpack_to(target: Path, files: Mapping[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-class malformed:  # noqa: N801 - a context, read as a word
-    """Whatever lines of strangers make our code raise is one finding (V112)."""
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MALFORMED) and not isinstance(error, Refused):
-            sentence = f"it does not hold runs as they are packed: {type(error).__name__}: {shown(str(error))}"
-            raise refuse("V112", self._place, sentence, _REMEDY) from None
-
-
 def _rows(folder: Path, name: str) -> Iterator[Line]:
     with open_plain(folder / name, name) as source:
         try:
@@ -145,12 +124,6 @@ def _rows(folder: Path, name: str) -> Iterator[Line]:
                 yield row
         except StreamError as error:
             raise refuse("V106", name, str(error), _REMEDY) from None
-
-
-def read_manifest_sums(value: Any, place: str) -> dict[str, Sum]:
-    """A table {name: {"sha256", "num_bytes"}}. Raises Refused (V110)."""
-    with malformed(place):
-        return {str(name): Sum(**found) for name, found in value.items()}
 
 
 def dump(value: Any) -> str:

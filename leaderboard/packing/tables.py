@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from apl_bench.leaderboard.packing.columns import Vocabulary
 from apl_bench.leaderboard.packing.files import places_of
 from apl_bench.leaderboard.packing.rows import Tables
 from apl_bench.records import Run, read_jsonl
-from apl_bench.spec import PolicySpec
+from apl_bench.spec import PolicySpec, require
 
 _SHIPPED = "shipped:"
 
@@ -67,7 +68,9 @@ def _folder(policy: PolicySpec) -> Path | None:
 
 
 def shipped_folder(model: str) -> Path:
-    """The folder of a policy that ships, `shipped:NAME`."""
+    """The folder of a policy that ships, `shipped:NAME`. Raises SpecError for a name that leads elsewhere."""
     from importlib.resources import files
 
-    return Path(str(files("apl_bench.tasks"))) / "models" / model.removeprefix(_SHIPPED)
+    name = model.removeprefix(_SHIPPED)
+    require(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is not None, "policy.model", model, "shipped:NAME")
+    return Path(str(files("apl_bench.tasks"))) / "models" / name

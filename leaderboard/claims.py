@@ -1,0 +1,79 @@
+"""Level 3 of the whole: what is stated against what the runs give, number by number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from apl_bench.leaderboard.facts import facts_of
+from apl_bench.leaderboard.findings import Finding, shown
+from apl_bench.leaderboard.submission import RESULTS_FILE, SUBMISSION_FILE, Submission
+from apl_bench.records import Run
+from apl_bench.types import SpecError
+
+TOLERANCE = 1e-9
+MOST_SHOWN = 10
+_STATED = (
+    "task",
+    "preset",
+    "preset_sha256",
+    "changes",
+    "strategies",
+    "seeds",
+    "budget",
+    "environments",
+    "costs",
+    "claims",
+)
+_REMEDY = "build the submission again with apl-bench submit: it states what the runs give"
+
+
+def claim_findings(submission: Submission, runs: Sequence[Run]) -> Iterator[Finding]:
+    """Differences between the statements and the runs."""
+    try:
+        facts = facts_of(runs)
+    except SpecError as error:
+        yield Finding("V215", "runs", shown(str(error)), "submit runs of one task, preset, settings, data and weights")
+        return
+    if submission.division == "closed" and facts.changes:
+        yield Finding("V201", SUBMISSION_FILE, f"division closed, and the preset is changed: {shown(facts.changes)}",
+                      "submit to division open")  # fmt: skip
+    found = [(SUBMISSION_FILE, "V307", name, _plain(getattr(submission, name)), _plain(getattr(facts, name)))
+             for name in _STATED]  # fmt: skip
+    found.append((RESULTS_FILE, "V306", "", _plain(submission.results), _plain(facts.results)))
+    for file, code, name, stated, recomputed in found:
+        for place, ours, theirs in list(differences(name, stated, recomputed))[:MOST_SHOWN]:
+            yield Finding(code, f"{file} {place}", f"it states {shown(ours)}; the runs give {shown(theirs)}", _REMEDY)
+    if submission.num_runs_tried < len(runs):
+        yield Finding("V307", f"{SUBMISSION_FILE} num_runs_tried", f"it states {submission.num_runs_tried}, and "
+                      f"{len(runs)} runs are submitted", "say how many runs were made in all")  # fmt: skip
+
+
+def differences(place: str, stated: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Leaves that differ by more than 1e-9, with their paths."""
+    if isinstance(stated, Mapping) and isinstance(found, Mapping):
+        for name in dict.fromkeys([*found, *stated]):
+            yield from differences(f"{place} {shown(name)}".strip(), stated.get(name), found.get(name))
+    elif isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
+        for number, (ours, theirs) in enumerate(zip(stated, found, strict=True)):
+            yield from differences(f"{place}[{number}]", ours, theirs)
+    elif not _same(stated, found):
+        yield place, stated, found
+
+
+def _same(stated: Any, found: Any) -> bool:
+    numbers = all(type(value) in (int, float) for value in (stated, found))
+    if numbers:
+        return math.isclose(stated, found, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    return type(stated) is type(found) and bool(stated == found)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return _plain(asdict(value)) if hasattr(value, "__dataclass_fields__") else value
