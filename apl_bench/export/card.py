@@ -34,6 +34,7 @@ class Described:
     runs: Sequence[Acquired]
     style: Style
     format: str
+    num_bytes: int  # in memory, as the hub's loader counts
 
     @property
     def num_rows(self) -> int:
@@ -78,7 +79,7 @@ def _header(described: Described) -> str:
     from huggingface_hub import DatasetCardData
 
     num, written = described.num_rows, FORMATS[described.format]
-    split = {"name": SPLIT, "num_examples": num}
+    split = {"name": SPLIT, "num_bytes": described.num_bytes, "num_examples": num}
     card = DatasetCardData(
         language=["en"],
         license=origins.joint(described.origins),

@@ -40,9 +40,11 @@ def export_preferences(runs: Sequence[Run], wanted: Wanted) -> list[Acquired]:
         raise SpecError(f"the {len(runs)} runs bought no preference: every label is a tie or could not be read")
     about = {"kind": "preferences", "format": wanted.format, "style": wanted.style,
              "runs": [run_table(run) for run in bought]}  # fmt: skip
+    table = table_of(rows, schema(wanted.style))
+    card = dataset_card(Described(bought, wanted.style, wanted.format, table.nbytes))
     with new_folder(wanted.out, wanted.replace, about) as folder:
-        FORMATS[wanted.format].write(table_of(rows, schema(wanted.style)), folder)
-        write_atomically(folder / "README.md", dataset_card(Described(bought, wanted.style, wanted.format)))
+        FORMATS[wanted.format].write(table, folder)
+        write_atomically(folder / "README.md", card)
     return bought
 
 

@@ -51,7 +51,7 @@ def test_results_for_a_benchmark_on_the_hub(tmp_path: Path) -> None:
     assert (entry.dataset_id, entry.task_id, entry.value) == ("somebody/films", "imdb-lite", 0.5)
     assert entry.date == "2026-11-21T19:35:30Z"  # of the event `finished`, 1795289730.37
     assert (entry.source_url, entry.source_name) == ("https://example.org/evidence", "apl-bench")
-    assert entry.notes == "strategy certainty, 8 labels, seeds 3, standard error -, judge classifier"
+    assert entry.notes == "strategy certainty, 8 labels, seeds 3, standard error 0.189, judge classifier"
 
 
 def test_a_folder_for_each_strategy_and_setting(tmp_path: Path) -> None:

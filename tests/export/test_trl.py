@@ -32,7 +32,9 @@ def trained(folder: Path, style: Style) -> tuple[Any, Any]:
         gradient_checkpointing=False, report_to="none", save_strategy="no", logging_steps=1, disable_tqdm=True,
         dataloader_pin_memory=False, max_length=None,
     )  # fmt: skip
-    trainer = DPOTrainer(tiny.llama(), args=config, train_dataset=data, processing_class=tokenizer)
+    trainer = DPOTrainer(
+        tiny.llama(), ref_model=tiny.llama(), args=config, train_dataset=data, processing_class=tokenizer
+    )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses == [pytest.approx(0.6931, abs=1e-3)]  # log 2: before the first update both policies are the same
