@@ -33,11 +33,15 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A strategy minus the baseline, on the seeds that both have; `detectable` is the smallest true difference that so
-    many seeds find with probability .8, corrected for the number of hypotheses."""
+    """A strategy minus the baseline, on the seeds that both have.
+
+    `detectable` is the smallest true difference that so many seeds find with probability .8, corrected for the number
+    of hypotheses. `p` is of sign flips over seeds, on these test prompts; `p_two_way` has the luck of the prompts too.
+    """
 
     value: Value
     p: float | None
+    p_two_way: float | None
     p_holm: float | None
     detectable: float | None
     num_seeds: int | None
@@ -47,7 +51,7 @@ class Difference:
         """None for null."""
         if table is None:
             return None
-        names = ("p", "p_holm", "smallest_detectable_holm", "num_seeds")
+        names = ("p", "p_two_way", "p_holm", "smallest_detectable_holm", "num_seeds")
         return cls(Value.read(table), *(table.get(name) for name in names))
 
 
