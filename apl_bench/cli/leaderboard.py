@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +20,8 @@ _submissions_option = click.option(
     "--submissions", type=click.Path(path_type=Path), default=SUBMISSIONS, show_default=True,
     help="The folder of submissions; records and history stand beside it.",
 )  # fmt: skip
+_workers_option = click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True,
+                               help="Processes that verify.")  # fmt: skip
 _ids_argument = click.argument("ids", nargs=-1, metavar="[ID]...")
 
 
@@ -34,7 +36,8 @@ def leaderboard_() -> None:
 @click.option(
     "--check", is_flag=True, help="Write nothing: verify every submission, and fail where the site is not current."
 )
-def build(submissions: Path, out: Path, check: bool) -> None:
+@_workers_option
+def build(submissions: Path, out: Path, check: bool, workers: int) -> None:
     """Build the site; no model is run, and no run is opened.
 
     With --check every submission is verified as `apl-bench verify` does it, its outcomes are compared with the records,
@@ -44,18 +47,18 @@ def build(submissions: Path, out: Path, check: bool) -> None:
 
     store = _store(submissions)
     if check:
-        _check(store, out)
+        _check(store, out, workers)
         return
     files = build_site(store, out)
     num = len(store.ids())
     click.echo(f"{len(files)} files of {num} submission{'' if num == 1 else 's'}, {safe(out / 'index.html')} first")
 
 
-def _check(store: Store, out: Path) -> None:
+def _check(store: Store, out: Path, num_workers: int) -> None:
     from apl_bench.leaderboard.site.build import outdated
     from apl_bench.leaderboard.site.recording import wrong_records
 
-    wrong = [line for submission in store.ids() for line in wrong_records(store, submission)]
+    wrong = [line for submission in store.ids() for line in wrong_records(store, submission, num_workers)]
     if not wrong:
         wrong = outdated(store, out)
         wrong += ["build the site again: apl-bench leaderboard build"] if wrong else []
@@ -69,29 +72,31 @@ def _check(store: Store, out: Path) -> None:
 
 @leaderboard_.command()
 @_submissions_option
+@_workers_option
 @_ids_argument
-def record(submissions: Path, ids: Sequence[str]) -> None:
+def record(submissions: Path, workers: int, ids: Sequence[str]) -> None:
     """Verify submissions, and write down what the site is built from.
 
-    Outcomes, control rows and the report of each ID, of all that have no current records where none is given. A
-    submission that fails is not recorded. Control rows ask the judge of the submission, where it is local.
+    Outcomes, control rows and the report of each ID, of all where none is given. A submission that fails is not
+    recorded. Control rows ask the judge of the submission, where it is local.
     """
     from apl_bench.leaderboard.site.recording import record as record_one
 
-    _each(_store(submissions), ids, lambda store, submission: record_one(store, submission, _today()))
+    _each(_store(submissions), ids, lambda store, submission: record_one(store, submission, workers, _today()))
 
 
 @leaderboard_.command()
 @_submissions_option
+@_workers_option
 @_ids_argument
-def controls(submissions: Path, ids: Sequence[str]) -> None:
+def controls(submissions: Path, workers: int, ids: Sequence[str]) -> None:
     """Write the control rows of submissions anew: null, copy, longest, shuffled.
 
     The last two are judged by the submission's own judge, offline, where it is local; where it is not, the row says so.
     """
     from apl_bench.leaderboard.site.recording import record_controls
 
-    _each(_store(submissions), ids, record_controls)
+    _each(_store(submissions), ids, lambda store, submission: record_controls(store, submission, workers))
 
 
 @leaderboard_.command()
@@ -113,7 +118,7 @@ def mark(submissions: Path, submission: str, event: str, why: str, by: str, date
     click.echo(f"{submission} {event}; build the site again: apl-bench leaderboard build")
 
 
-def _each(store: Store, ids: Sequence[str], work: Callable[[Store, str], Any]) -> None:
+def _each(store: Store, ids: Sequence[str], work: Callable[[Store, str], Iterator[str]]) -> None:
     for submission in ids or store.ids():
         store.folder(submission)
         for line in work(store, submission):

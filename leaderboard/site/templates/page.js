@@ -67,7 +67,8 @@
     say(shown === all ? all + ' rows' : shown + ' of ' + all + ' rows');
   }
 
-  [find, division, repeats].forEach(function (control) { control.addEventListener('input', filter); });
+  find.addEventListener('input', filter);
+  [division, repeats].forEach(function (control) { control.addEventListener('change', filter); });
   document.querySelector('form.controls').addEventListener('submit', function (event) { event.preventDefault(); });
   document.querySelectorAll('.scripted').forEach(function (part) { part.hidden = false; });
   filter();
