@@ -39,8 +39,8 @@ def _labels(results: Results) -> Iterator[Illustration]:
     yield Illustration(
         "curves",
         "Learning curves",
-        "Win rate against labels bought. Bands are intervals of 95 % over seeds and test prompts (two-way), each for "
-        "its own waypoint. The line at 0.5: no better than the opponent's texts.",
+        f"Win rate against labels bought. Bands are intervals of 95 % over {_luck(results)}, each for its own waypoint. "
+        "The line at 0.5: no better than the opponent's texts.",
         f"Learning curves. Win rates at {at} labels: {ends}. The table of all waypoints has every value.",
         curves(results),
     )
@@ -53,11 +53,18 @@ def _labels(results: Results) -> Iterator[Illustration]:
     yield Illustration(
         "differences",
         f"Difference from {results.baseline}",
-        "Paired by seed and by test prompt, with intervals of 95 % (two-way), not corrected for their number. Marks at "
-        "one waypoint are set apart sideways so that they can be read.",
+        f"Paired by seed and by test prompt, with intervals of 95 % over {_luck(results)}, not corrected for their "
+        "number. Marks at one waypoint are set apart sideways so that they can be read.",
         f"Differences from {results.baseline} at {at} labels: {ends}.",
         drawn,
     )
+
+
+def _luck(results: Results) -> str:
+    """What the intervals are over, in words."""
+    if all(len(arm.seeds) > 1 for arm in results.arms):
+        return "seeds and test prompts (two-way)"
+    return "seeds and test prompts (two-way), of a strategy with one seed over test prompts alone"
 
 
 def _costs(results: Results, findings: Findings) -> Iterator[Illustration]:
