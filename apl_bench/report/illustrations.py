@@ -39,8 +39,8 @@ def _labels(results: Results) -> Iterator[Illustration]:
     yield Illustration(
         "curves",
         "Learning curves",
-        f"Win rate against labels bought. Bands are intervals of 95 % over {_luck(results)}, each for its own waypoint. "
-        "The line at 0.5: no better than the opponent's texts.",
+        f"Win rate against labels bought. Bands are intervals of 95 % over {_luck(results)}, each for its own "
+        "waypoint. The line at 0.5: no better than the opponent's texts.",
         f"Learning curves. Win rates at {at} labels: {ends}. The table of all waypoints has every value.",
         curves(results),
     )

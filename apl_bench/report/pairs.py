@@ -116,8 +116,17 @@ def _shown(
     replies = tuple(records[key].reply.raw for key in row["keys"])
     p_policy = float(preference_probability(row["margin"], 0.0)) if stratum.part == LABEL else None
     p_first = row.get("p_first")
-    judged = (row["verdict"], row["swapped"], p_first, p_policy, replies)
-    return Shown(stratum, run.spec.seed, order, *texts, *judged)
+    return Shown(
+        stratum,
+        run.spec.seed,
+        order,
+        *texts,
+        verdict=row["verdict"],
+        swapped=row["swapped"],
+        p_first=p_first,
+        p_policy=p_policy,
+        replies=replies,
+    )
 
 
 def _hash(*parts: object) -> str:
