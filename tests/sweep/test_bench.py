@@ -21,7 +21,7 @@ def test_a_sweep_is_measured_against_its_cells(tmp_path: Path) -> None:
     facts = of_cells(cells, Here(Worker(orders(tmp_path / "ledger"))))
     took, own, most = (float(row[1]) for row in facts.rows)
     assert own == pytest.approx(sum(map(own_seconds, cells)), abs=0.06)
-    assert own == most < took, "no worker's cells can take longer than the sweep"
+    assert own == most <= took, "no worker's cells can take longer than the sweep"
     assert load("sweep") is measure
 
 

@@ -12,10 +12,10 @@ from apl_bench.experiment import prepare
 from apl_bench.protocols import Engine
 from apl_bench.spec import RunSpec
 from apl_bench.sweep.cells import Cell
-from apl_bench.sweep.sharing import SharingEngine
+from apl_bench.sweep.sharing import SharedPolicy, SharingEngine
 from apl_bench.sweep.store import Store
 from apl_bench.sweep.worker import End, Worker
-from apl_bench.types import Completion, LengthBounds, Prompt, Sample, SampleRequest
+from apl_bench.types import Completion, LengthBounds, Preference, Prompt, Sample, SampleRequest, TrainingReport
 from tests.sweep.tiny import cell, orders, work, written
 
 STRATEGIES = ("random", "certainty", "uncertainty", "offline", "entropy+certainty")
@@ -185,10 +185,42 @@ class CountingEngine:
     def identity(self) -> dict[str, object]:
         return {"weights_sha256": "0", "num_threads": self.num_threads}
 
+    def finetune(self, *_arguments: object) -> tuple[Counting, TrainingReport]:
+        return Counting(), TrainingReport((0.5,), 1, 1)
+
+    def save(self, _policy: object, path: Path) -> None:
+        path.write_bytes(b"weights")
+
+    def load(self, _path: Path) -> Counting:
+        return Counting()
+
 
 def counting(spec: RunSpec, shared: Path, any_batch: bool = True) -> tuple[SharingEngine, Counting]:
     engine = CountingEngine(any_batch, spec.policy.num_threads)
     return SharingEngine(engine, Store(shared, 1 << 20), spec), engine.policy  # type: ignore[arg-type]
+
+
+def test_nothing_of_later_policies_is_stored(tmp_path: Path) -> None:
+    """They have no equals; nor has what theta_0 says of what they wrote, but for the opponents' completions."""
+    spec, prompt, good = cell(tmp_path, "random", 0).spec, Prompt("p", "A film"), Completion(" good", (3,), True)
+    bought = [Preference(prompt, good, Completion(" bad", (4,), True), 1)]
+    engine, theta_0 = counting(spec, tmp_path / "shared")
+    theta = engine.reference()
+    for step, shares in ((1, True), (2, False), (3, False)):
+        theta, _ = engine.finetune(engine.reference(), bought, spec.training, (0, "training", step))
+        assert isinstance(theta, SharedPolicy) is shares
+        before = theta_0.num_scored
+        for _ in range(2):
+            engine.reference().logp([prompt], [Completion(f" {step}", (step,), True)])
+        assert theta_0.num_scored - before == (1 if shares else 2)
+    for stream, num in (((0, "test", "p", 1), 1), ((0, "completion", 3, "p", 0), 2)):
+        before = theta_0.num_sampled
+        for _ in range(2):
+            engine.reference().sample([SampleRequest(prompt, LengthBounds(2, 4), stream)], 1.0)
+        assert theta_0.num_sampled - before == num
+    engine.load(tmp_path)
+    theta, _ = engine.finetune(engine.reference(), bought, spec.training, (0, "training", 1))
+    assert not isinstance(theta, SharedPolicy), "after a run was gone on with nobody knows which step this is"
 
 
 def test_a_small_model_on_a_cpu_may_be_asked_in_any_batch(tmp_path: Path) -> None:
