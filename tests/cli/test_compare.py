@@ -202,6 +202,15 @@ def test_invalid_verdicts_count_for_nothing_and_are_shown(compared: Write, tmp_p
     assert [line for line in shown.splitlines() if line.startswith("random") and "0.250" in line.split()]
 
 
+def test_the_bounds_of_a_difference_set_invalid_verdicts_against_each_other(compared: Write, tmp_path: Path) -> None:
+    """Ours 2 won, 1 lost, 1 invalid; random's 1 won, 1 lost, 2 invalid: from .5 - .75 to .75 - .25."""
+    compared("certainty", 0, "wwlx")
+    compared("random", 0, "wlxx")
+    difference = rows_of(tmp_path)["certainty"]["curve"][-1]["difference"]
+    assert (difference["worst"], difference["best"]) == (-0.25, 0.5)
+    assert difference["mean"] == 0.5  # of the two prompts that both have: 0 and 1
+
+
 def test_what_is_missing_is_null_and_never_ranked(compared: Write, tmp_path: Path) -> None:
     for strategy, outcomes in (("certainty", "xxxx"), ("entropy", "wlll"), ("random", "wwwl")):
         compared(strategy, 0, outcomes)

@@ -106,14 +106,18 @@ def test_intervals_of_labels_saved_hold_the_truth_reached_or_not(last: float, sa
     assert held / num >= least(0.95, num)
 
 
-def test_ranks_hold_together() -> None:
-    """All five at once, two pairs being equal: no equal one is put ahead of the other, and no worse one of a better."""
-    rng = np.random.default_rng(11)
-    rates = np.array([[0.60], [0.60], [0.65], [0.70], [0.70]])
-    luck, num = Luck(seed=0.02, prompt=0.2, own_seed=0.02, own_prompt=0.1), 200
-    held = 0
+@pytest.mark.parametrize(
+    ("rates", "true"),
+    [
+        ((0.60, 0.60, 0.65, 0.70, 0.70), [(4, 5), (4, 5), (3, 3), (1, 2), (1, 2)]),
+        ((0.65,) * 5, [(1, 5)] * 5),  # ten pairs, none of which differs
+    ],
+)
+def test_ranks_hold_together(rates: tuple[float, ...], true: list[tuple[int, int]]) -> None:
+    """All five at once: no equal one is put ahead of another, and no worse one of a better."""
+    rng, num, held = np.random.default_rng(11), 200, 0
+    luck = Luck(seed=0.02, prompt=0.2, own_seed=0.02, own_prompt=0.1)
     for _ in range(num):
-        found = rank_intervals(list(outcomes(rates, luck, 6, NUM_PROMPTS, rng)[:, 0]))
-        true = [(4, 5), (4, 5), (3, 3), (1, 2), (1, 2)]
+        found = rank_intervals(list(outcomes(np.array(rates)[:, None], luck, 6, NUM_PROMPTS, rng)[:, 0]))
         held += all(one.best <= low and high <= one.worst for one, (low, high) in zip(found, true, strict=True))
     assert held / num >= least(0.95, num)

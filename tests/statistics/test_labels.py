@@ -113,11 +113,19 @@ def test_everybody_gets_the_same_digits_and_others_for_other_data() -> None:
     assert not np.allclose(first.draws_BD - first.mean_D, other.draws_BD - other.mean_D)
 
 
-@pytest.mark.parametrize("luck", [Luck(seed=0.03), Luck(prompt=0.25), Luck(seed=0.02, prompt=0.2, cell=0.5)])
-def test_draws_spread_as_the_reported_errors_do(luck: Luck) -> None:
+@pytest.mark.parametrize(
+    ("luck", "num_seeds"),
+    [
+        (Luck(seed=0.03), 12),
+        (Luck(prompt=0.25), 12),
+        (Luck(seed=0.02, prompt=0.2, cell=0.5), 12),
+        (Luck(seed=0.1), 3),  # where t is more than twice as wide as the normal
+    ],
+)
+def test_draws_spread_as_the_reported_errors_do(luck: Luck, num_seeds: int) -> None:
     """At each waypoint the draws' middle 95 % is the interval that stands there, but for the noise of 20,000 draws and
     the floor of the error where a term comes out negative."""
-    y_WRP = outcomes(np.array([[0.6, 0.65]]), luck, 12, 400, np.random.default_rng(3))[0]
+    y_WRP = outcomes(np.array([[0.6, 0.65]]), luck, num_seeds, 400, np.random.default_rng(3))[0]
     draws = draw_means(y_WRP, 20_000)
     assert draws is not None
     for column, y_RP in zip(draws.draws_BD.T, y_WRP, strict=True):
