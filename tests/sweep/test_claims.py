@@ -139,18 +139,18 @@ def test_processes_that_claim_and_release_never_meet(run: Path) -> None:
 
 
 def test_who_acts_on_an_old_view_withdraws(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It saw number 1 stale; meanwhile another took over as 2, removed 1, was taken over as 3, and 2 is free."""
-    elsewhere(run, STALE_S + 5)
-    owner = claim(run)  # number 3: `elsewhere` used 1
-    numbers = claims._numbers(run / FOLDER)
-    assert numbers == [2]
-    seen = iter([[1], [1, 2], [1, 2]])
-    monkeypatch.setattr(claims, "_is_alive", lambda *_: False)
-    monkeypatch.setattr(claims, "_numbers", lambda _folder: next(seen, [2]))
-    with pytest.raises(HeldError):
+    """It saw number 1, whose owner was gone; meanwhile 3 is somebody's, and 2 is free to be made."""
+    claim(run).release()
+    claim(run).release()
+    owner = claim(run)
+    assert [path.name for path in (run / FOLDER).iterdir()] == ["000003"]
+    really, views = claims._numbers, [[1]]
+    monkeypatch.setattr(claims, "_numbers", lambda folder: views.pop() if views else really(folder))
+    with pytest.raises(HeldError, match=rf"\(process {os.getpid()}\)"):
         claim(run)
-    monkeypatch.undo()
-    owner.beat()  # still ours
+    assert not views
+    assert [path.name for path in (run / FOLDER).iterdir()] == ["000003"]
+    owner.beat()
     owner.finish()
 
 

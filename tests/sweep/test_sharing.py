@@ -188,6 +188,9 @@ class CountingEngine:
     def finetune(self, *_arguments: object) -> tuple[Counting, TrainingReport]:
         return Counting(), TrainingReport((0.5,), 1, 1)
 
+    def forget(self) -> None:
+        pass
+
     def save(self, _policy: object, path: Path) -> None:
         path.write_bytes(b"weights")
 
@@ -218,6 +221,7 @@ def test_nothing_of_later_policies_is_stored(tmp_path: Path) -> None:
         for _ in range(2):
             engine.reference().sample([SampleRequest(prompt, LengthBounds(2, 4), stream)], 1.0)
         assert theta_0.num_sampled - before == num
+    engine.forget()
     engine.load(tmp_path)
     theta, _ = engine.finetune(engine.reference(), bought, spec.training, (0, "training", 1))
     assert not isinstance(theta, SharedPolicy), "after a run was gone on with nobody knows which step this is"
