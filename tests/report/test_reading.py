@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -55,6 +56,14 @@ def test_dollars_are_those_of_labels_and_of_judging_each_answer_once(tmp_path: P
     assert taken(write_run(tmp_path / "free"))[1].label_usd == 0.0
 
 
+def test_an_answer_that_stands_behind_two_waypoints_is_paid_once(tmp_path: Path) -> None:
+    path = write_run(tmp_path, usage={"prompt_tokens": 1000, "completion_tokens": 500})
+    rows = (path / "waypoints" / "0000.jsonl").read_text()
+    (path / "waypoints" / "0008.jsonl").write_text(rows)
+    first, last = taken(path)
+    assert first.judge_usd == last.judge_usd == pytest.approx(4 * 0.0012)
+
+
 def test_means_over_seeds_are_unknown_where_one_seed_is() -> None:
     one, other = Taken(1.0, 2.0, None, 4.0), Taken(3.0, 4.0, 5.0, 6.0)
     assert Taken.mean([one, other]) == Taken(2.0, 3.0, None, 5.0)
@@ -78,6 +87,8 @@ def test_pairs_are_dealt_out_evenly_and_depend_on_nothing_but_the_runs(tmp_path:
     assert set(counts.values()) == {2, 3}  # 8 strata: two strategies, two steps and two waypoints each
     again = read_findings(runs[::-1], num_pairs=20)
     assert sorted(found.pairs, key=repr) == sorted(again.pairs, key=repr)
+    elsewhere = [Run(Path(shutil.copytree(run.path, tmp_path / "elsewhere" / run.path.name))) for run in runs]
+    assert read_findings(elsewhere, num_pairs=20).pairs == found.pairs
     fewer = read_findings(runs, num_pairs=8)
     assert set(fewer.pairs) <= set(found.pairs)
     assert len({pair.stratum for pair in fewer.pairs}) == 8
