@@ -10,7 +10,6 @@ repetitions is at most sqrt(0.25 / n), and .007 for shares near 95 % from 1,000.
 from __future__ import annotations
 
 import argparse
-import gc
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -188,7 +187,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=TABLES, action="append", help="This table; may be repeated.")
     parser.add_argument("--quick", action="store_true", help="A tenth of the repetitions.")
     asked = parser.parse_args(arguments)
-    gc.freeze()  # statsmodels' multipletests collects garbage at each call: let it find none of what was imported
     for name, (make, num) in TABLES.items():
         if asked.only is None or name in asked.only:
             repetitions = num // 10 if asked.quick else num

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from statsmodels.stats.multitest import multipletests
+import numpy as np
 
 from apl_bench.types import SpecError
 
@@ -89,10 +89,11 @@ class Family:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) step-down p-values: rejecting those of at most alpha errs in any with probability alpha at most.
 
-    A hypothesis without a p-value (NaN) keeps none and still counts: it was declared.
+    A hypothesis without a p-value (NaN) keeps none and still counts: it was declared. Equal to statsmodels'
+    `multipletests`, which is not called because it collects garbage each time: 60 ms and more for three lines.
     """
-    if not p_values:
-        return []
-    counted = [1.0 if math.isnan(p) else p for p in p_values]
-    adjusted: Iterable[float] = multipletests(counted, method="holm")[1]
-    return [math.nan if math.isnan(p) else float(found) for p, found in zip(p_values, adjusted, strict=True)]
+    counted = np.array([1.0 if math.isnan(p) else p for p in p_values])
+    order = np.argsort(counted, kind="stable")
+    adjusted = np.empty(len(counted))
+    adjusted[order] = np.minimum(np.maximum.accumulate(counted[order] * np.arange(len(counted), 0, -1)), 1.0)
+    return [math.nan if math.isnan(p) else found for p, found in zip(p_values, adjusted.tolist(), strict=True)]

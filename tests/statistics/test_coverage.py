@@ -7,7 +7,6 @@ claimed, so that a right procedure fails once in 15,000 seeds, and the wrong one
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Iterator
 
@@ -22,14 +21,6 @@ from apl_bench.statistics.simulation import Luck, outcomes
 
 NUM = 400
 NUM_PROMPTS = 128
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_to_collect() -> Iterator[None]:
-    """statsmodels' multipletests collects garbage at each call: leave it little to look through."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def least(claimed: float, num: int) -> float:
