@@ -65,6 +65,8 @@ def test_a_folder_for_each_strategy_and_setting(tmp_path: Path) -> None:
     seeds = [result.metric_args["seeds"] for result in card.data.eval_results or []
              if result.metric_args and "seeds" in result.metric_args]  # fmt: skip
     assert seeds == [[3, 4], [3, 4]]
+    own = sorted(run.spec.identity for run in (runs[0], runs[2]))
+    assert "Runs: " + ", ".join(f"`{identity[:16]}`" for identity in own) + "." in card.text
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
