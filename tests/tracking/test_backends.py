@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,20 +44,33 @@ def in_mlflow(uri: str) -> Found:
 
 def in_wandb(folder: Path) -> Found:
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal import datastore
 
     found: Found = []
     for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        store = datastore.DataStore()
-        store.open_for_scan(str(path))
-        for data in iter(store.scan_data, None):
+        for data in leveldb_records(path.read_bytes()):
             record = wandb_internal_pb2.Record()
             record.ParseFromString(data)
             items = {item.key or "/".join(item.nested_key): json.loads(item.value_json)
                      for item in record.history.item}  # fmt: skip
-            x = items.get("num_labels", items.get("step"))
+            x = int(items.get("num_labels", items.get("step", -1)))
             found += [((name, x), value) for name, value in items.items() if "/" in name]
     return found
+
+
+def leveldb_records(data: bytes, block: int = 32768) -> Iterator[bytes]:
+    """Records of a log of LevelDB behind wandb's own 7 bytes: in each block checksum (4), length (2), kind (1), bytes;
+    kinds 1 to 4 are a whole record, its first, middle and last part."""
+    place, record = 7, b""
+    while place + 7 <= len(data):
+        if block - place % block < 7:
+            place += block - place % block
+            continue
+        length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        record += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):
+            yield record
+            record = b""
 
 
 def in_trackio(project: str) -> Found:
