@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # torch goes first and alone, so that nothing else's wish for "any torch" picks another build
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: run run-tldr test test-slow check bench clean
+.PHONY: run run-tldr test test-slow check bench leaderboard leaderboard-check clean
 
 run: $(VENV)/.for-run
 	$(BIN)/apl-bench run --strategy certainty --task imdb
@@ -28,6 +28,14 @@ check: $(VENV)/.for-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The leaderboard's pages, from what is recorded of its submissions
+leaderboard: $(VENV)/.for-run
+	$(BIN)/apl-bench leaderboard build
+
+# Every submission verified, and the committed pages current; a test of `make test` does the same
+leaderboard-check: $(VENV)/.for-run
+	$(BIN)/apl-bench leaderboard build --check
+
 # Speed, side by side with what users would pick instead
 bench: $(VENV)/.for-test
 	$(BIN)/apl-bench bench
@@ -45,7 +53,7 @@ $(VENV)/.for-tldr: $(VENV)/.for-run
 	touch $@
 
 $(VENV)/.for-test: $(VENV)/.for-run
-	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,bench,dev]'
+	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,bench,tensorboard,dev]'
 	touch $@
 
 $(VENV)/.for-test-slow: $(VENV)/.for-test

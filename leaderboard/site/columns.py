@@ -127,7 +127,6 @@ def identity_of(row: Row) -> dict[str, Any]:
         "num_prompts": row.outcomes.num_prompts,
         "status": row.entry.ending.event if row.entry.ending else "standing",
         "rank": list(row.rank) if row.rank else None,
-        "tied_with": list(row.tied_with),
         "unranked_because": row.unranked_because or None,
         "same_as": row.same_as or None,
         "badges": [badge.name for badge in row.entry.badges],

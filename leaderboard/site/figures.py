@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WIDTH, HEIGHT, MARGIN = 152.0, 22.0, 3.0
-CURVE_WIDTH, CURVE_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680.0, 300.0, 38.0, 150.0, 10.0, 30.0
+CURVE_WIDTH, CURVE_HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 500.0, 290.0, 34.0, 126.0, 8.0, 26.0
 LABEL_GAP = 13.0  # of two names at the ends of curves
 NUM_COLOURS = 8
 WIDE = 2.0  # standard errors, where a submission gives no interval

@@ -191,11 +191,15 @@ def _made(entry: Entry) -> list[tuple[str, str]]:
 def _flat(stated: Any) -> str:
     """The fields of a dataclass that say something."""
     fields = {key: value for key, value in asdict(stated).items() if value not in (None, "", {}) and key != "name"}
-    return ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in fields.items())
+    return ", ".join(f"{key.removeprefix('num_').replace('_', ' ')} {_short(value)}" for key, value in fields.items())
 
 
 def _short(value: Any) -> str:
-    """A checksum or a commit by its beginning; submission.json has the whole."""
+    """A checksum or a commit by its beginning, which submission.json has whole; large numbers in groups of three."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (int, float)):
+        return f"{value:,.2f}".removesuffix(".00")
     return f"{value[:12]}…" if isinstance(value, str) and _CHECKSUM.fullmatch(value) else str(value)
 
 

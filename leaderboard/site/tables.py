@@ -24,20 +24,18 @@ SHOWN = ("win_rate", "difference", "p_holm", "smallest_detectable", "length_cont
 
 
 def to_json(boards: Sequence[Board], entries: Sequence[Entry]) -> str:
-    """Everything that the tables show, and the history; a number that is not there is null."""
-    content = {
-        "schema": SCHEMA,
-        "boards": [_board(board) for board in boards],
-        "history": [asdict(event) for entry in entries for event in entry.events],
-    }
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    """Everything that the tables show, and the history; a number that is not there is null. One line a board."""
+    tables = ",\n".join(_dump(_board(board)) for board in boards)
+    history = ",\n".join(_dump(asdict(event)) for entry in entries for event in entry.events)
+    return f'{{"schema":"{SCHEMA}","boards":[\n{tables}\n],"history":[\n{history}\n]}}\n'
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _board(board: Board) -> dict[str, Any]:
-    groups = [
-        {"title": title_of(group), "num_ranked": group.num_ranked, "rows": [_row(row) for row in group.rows]}
-        for group in board.groups
-    ]
+    groups = [_group(group) for group in board.groups]
     controls = [_control(row) for row in board.controls]
     return {
         "name": board.name,
@@ -54,6 +52,13 @@ def _board(board: Board) -> dict[str, Any]:
 def title_of(group: Group) -> str:
     """What its rows share, in a line."""
     return f"{group.key.division} division, {', '.join(group.facts)}"
+
+
+def _group(group: Group) -> dict[str, Any]:
+    """`tied_with` are places in the list of rows: names would make the file grow with the square of the rows."""
+    place = {row.label: number for number, row in enumerate(group.rows)}
+    rows = [{**_row(row), "tied_with": sorted(place[label] for label in row.tied_with)} for row in group.rows]
+    return {"title": title_of(group), "num_ranked": group.num_ranked, "rows": rows}
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def to_csv(boards: Sequence[Board]) -> str:
 
 def _texts_of_columns() -> list[str]:
     return ["task", "preset", "regime", "division", "submission", "submitter", "strategy", "seeds", "num_prompts",
-            "status", "rank_low", "rank_high", "tied_with", "unranked_because", "same_as", "badges",
+            "status", "rank_low", "rank_high", "unranked_because", "same_as", "badges",
             "created"]  # fmt: skip
 
 
@@ -95,7 +100,7 @@ def _csv_line(row: Row) -> dict[str, Any]:
     known = identity_of(row)
     low, high = known.pop("rank") or (None, None)
     known |= {"rank_low": low, "rank_high": high, "seeds": format_seeds(known["seeds"]),
-              "tied_with": "; ".join(known["tied_with"]), "badges": "; ".join(known["badges"])}  # fmt: skip
+              "badges": "; ".join(known["badges"])}  # fmt: skip
     texts = {key: plain_cell(value) if isinstance(value, str) else value for key, value in known.items()}
     return {**texts, **numbers_of(row)}
 

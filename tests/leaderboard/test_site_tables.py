@@ -32,6 +32,7 @@ def test_json_has_every_column_and_null_where_there_is_no_number() -> None:
     rows = [row for group in board["groups"] for row in group["rows"]]
     assert len(rows) == 4
     assert all(column.name in row for row in rows for column in COLUMNS)
+    assert [row["tied_with"] for row in rows if row["rank"] == [1, 1]] == [[]]
     missing = next(row for row in rows if row["strategy"] == "mine")
     assert missing["win_rate"] is None
     assert missing["rank"] is None
