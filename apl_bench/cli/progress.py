@@ -21,18 +21,9 @@ from apl_bench.cli.stages import stage_lines
 from apl_bench.records import Run
 from apl_bench.report.spending import Spending
 from apl_bench.spec import RunSpec
+from apl_bench.tally import win_rate_error
 
 BAR_WIDTH = 30
-
-
-def win_rate_error(wins: int, losses: int, ties: int) -> float:
-    """Standard error of one run's win rate over its test prompts (a tie is half), for a run taken alone."""
-    num = wins + losses + ties
-    if num < 2:
-        return math.nan
-    rate = (wins + ties / 2) / num
-    square = (wins + ties / 4) / num - rate**2
-    return math.sqrt(square / (num - 1))
 
 
 class Progress:

@@ -16,11 +16,12 @@ from rich.console import Console
 from apl_bench.cli.asking import AskingOptions
 from apl_bench.cli.folders import ledger_folder
 from apl_bench.cli.main import main
-from apl_bench.cli.progress import Progress, win_rate_error
+from apl_bench.cli.progress import Progress
 from apl_bench.cli.run import same_options
 from apl_bench.cli.run_options import parse_seeds
 from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run, RunWriter
+from apl_bench.tally import win_rate_error
 from apl_bench.types import SpecError
 from tests.test_replay import GOLDEN
 
