@@ -6,16 +6,18 @@ import json
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from apl_bench.asking.asking import Asking
 from apl_bench.asking.budget import Caps
 from apl_bench.benchmarks.plan import Plan
 from apl_bench.benchmarks.results import Facts
-from apl_bench.cli.asking import AskingOptions, means_for
+from apl_bench.experiment import Means
+from apl_bench.judgments.ledger import Ledger
 from apl_bench.presets import Changes, resolve
 from apl_bench.sweep.cells import Cell
 from apl_bench.sweep.executor import Executor
@@ -59,7 +61,7 @@ def measure(_plan: Plan) -> Iterator[Facts]:
         root = Path(name)
         changes = Changes(SETTINGS)
         cells = [Cell(resolve("imdb", "lite", each, changes, seed), root) for seed in SEEDS for each in STRATEGIES]
-        orders = Orders(partial(means_for, AskingOptions(ledger=root / "ledger")), root / ".shared")
+        orders = Orders(partial(local_means, root / "ledger"), root / ".shared")
         with closing(Local(orders, [{}] * NUM_WORKERS)) as executor:
             yield of_cells(cells, executor)
 
@@ -83,6 +85,13 @@ def of_cells(cells: Sequence[Cell], executor: Executor) -> Facts:
     title = (f"{len(cells)} cells on local with {executor.num_slots} workers; own time: what events.jsonl counts, "
              "loading included")  # fmt: skip
     return Facts("sweep", "", title, ("", "seconds", "the sweep is longer by"), rows)
+
+
+@contextmanager
+def local_means(folder: Path, _caps: Caps, _tell: Callable[[str], None]) -> Iterator[Means]:
+    """A ledger in this folder; local oracles need no more."""
+    with Ledger(folder) as ledger, Asking() as asking:
+        yield Means(ledger, asking)
 
 
 def own_seconds(cell: Cell) -> float:
