@@ -53,7 +53,7 @@ $(VENV)/.for-tldr: $(VENV)/.for-run
 	touch $@
 
 $(VENV)/.for-test: $(VENV)/.for-run
-	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,bench,tensorboard,dev]'
+	$(INSTALL) --editable '.[plots,recipes,lexicon,smollm2,lora,bench,ray,tensorboard,dev]'
 	touch $@
 
 $(VENV)/.for-test-slow: $(VENV)/.for-test

@@ -145,7 +145,7 @@ class HubSource(Generic[R]):
         return {"source": "hub", "repository": self.dataset.repository, "revision": self.revision}
 
     def _rows(self, split: Split) -> list[R]:
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
 
         table = parquet.read_table(self._download(split), columns=list(self.dataset.columns)).to_pydict()
         records = zip(*(table[column] for column in self.dataset.columns), strict=True)

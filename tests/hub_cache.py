@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pyarrow import Table, parquet  # type: ignore[import-untyped]
+from pyarrow import Table, parquet
 from transformers import (
     DistilBertConfig,
     DistilBertForSequenceClassification,

@@ -182,7 +182,7 @@ def test_a_changed_package_names_both_checksums(monkeypatch: pytest.MonkeyPatch,
 
 def test_the_hub_source_reads_its_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub.constants
-    from pyarrow import Table, parquet  # type: ignore[import-untyped]
+    from pyarrow import Table, parquet
 
     folder = tmp_path / "datasets--stanfordnlp--imdb" / "snapshots" / HUB_REVISION / "plain_text"
     folder.mkdir(parents=True)

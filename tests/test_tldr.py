@@ -186,7 +186,7 @@ def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
 
 def hub_folder(cache: Path, records: Sequence[tuple[Split, str, str]]) -> None:
     """The hub's cache as it is after a download, with these (split, prompt, label) in the two files."""
-    from pyarrow import Table, parquet  # type: ignore[import-untyped]
+    from pyarrow import Table, parquet
 
     folder = cache / "datasets--CarperAI--openai_summarize_tldr" / "snapshots" / HUB_REVISION
     for split, name in HUB.files.items():
