@@ -27,7 +27,7 @@ HOSTILE = (
 NAMES = "return [...new Set([...document.querySelectorAll(arguments[0])].map(one => one.textContent))]"
 LONG = "unbroken" * 60
 DOWN = "\ue015"
-AXE = Path(os.environ.get("APL_BENCH_AXE", "node_modules/axe-core/axe.min.js"))
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def _back_to_normal(browser: Browser) -> None:
     browser.devtools("Emulation.setEmulatedMedia", features=[])
 
 
-@pytest.mark.skipif(not AXE.exists(), reason=f"no {AXE}: npm install --no-save axe-core, or APL_BENCH_AXE=FILE")
+@pytest.mark.skipif(not AXE.exists(), reason=f"no {AXE}: npm install --no-save axe-core, or AXE_CORE=FILE")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, page: Path, scheme: str) -> None:
     assert shutil.which("chromium")
