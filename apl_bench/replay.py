@@ -66,8 +66,7 @@ def replay(run: Run, make: Make = create_oracle) -> Replay:
     ]
     result = summarise(spec, fresh_steps, dict(zip(spec.loop.waypoints, fresh_waypoints, strict=True)))
     num = sum(len(row.get("keys", ())) for rows in fresh for row in rows)
-    selected = [f"{place}: {fault}" for place, rows in steps.items() for fault in _selection_faults(run, rows)]
-    return Replay(num, (*differences, *selected, *_compare("result.json", run.result, result)))
+    return Replay(num, (*differences, *selection_differences(run), *_compare("result.json", run.result, result)))
 
 
 def is_built_in(run: Run) -> bool:
@@ -77,8 +76,12 @@ def is_built_in(run: Run) -> bool:
     return isinstance(origin, str) and origin.partition(" ")[0] == BUILT_IN.partition(" ")[0]
 
 
-def _selection_faults(run: Run, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return selection_faults(run.spec, rows, is_built_in(run))
+def selection_differences(run: Run) -> list[str]:
+    """Where a step bought what its recorded scores do not choose."""
+    steps = range(1, run.spec.loop.num_steps + 1)
+    return [f"steps/{step:04d}.jsonl: {fault}"
+            for step in steps
+            for fault in selection_faults(run.spec, run.all_step_rows(step), is_built_in(run))]  # fmt: skip
 
 
 def _again(

@@ -27,8 +27,7 @@ from apl_bench.experiment import Materials, Means, build
 from apl_bench.journal import Journal
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.leaderboard import building
-from apl_bench.leaderboard.derived import ShippedTokenizer
-from apl_bench.leaderboard.packing.tables import shipped_folder
+from apl_bench.leaderboard.derived import derive
 from apl_bench.leaderboard.submission import Submitter
 from apl_bench.presets import Changes, resolve
 from apl_bench.protocols import AfterEpoch, Policy, Tokenizer
@@ -163,7 +162,8 @@ class ReviewEngine:
         after_epoch: AfterEpoch | None = None,
     ) -> tuple[Policy, TrainingReport]:
         del start, training, after_epoch
-        tuned = Reviewer(self._halves, f"{stream}, {len(preferences)}")
+        learned = keyed_digest("learned", 8, *(preference.chosen.text for preference in preferences)).hex()
+        tuned = Reviewer(self._halves, f"{stream}, {learned}")
         return tuned, TrainingReport((0.69, 0.5), len(preferences), len(preferences))
 
     def save(self, policy: Policy, path: Path) -> None:
@@ -187,12 +187,23 @@ class ReviewEngine:
     def peak_device_bytes(self) -> int | None:
         return None
 
+    @property
+    def any_batch(self) -> bool:
+        return True
+
+    def forget(self) -> None:
+        return
+
 
 def make_runs(root: Path, num_seeds: int) -> None:
     """Runs of all strategies and so many seeds, recorded below root/runs."""
-    specs = [resolve("imdb", "lite", strategy, Changes(SETTINGS), seed)
-             for strategy in STRATEGIES for seed in range(num_seeds)]  # fmt: skip
-    materials = _materials(specs[0])
+    record(root, [resolve("imdb", "lite", strategy, Changes(SETTINGS), seed)
+                  for strategy in STRATEGIES for seed in range(num_seeds)])  # fmt: skip
+
+
+def record(root: Path, specs: Sequence[RunSpec]) -> None:
+    """Runs of these specs, of one task, recorded below root/runs."""
+    materials = materials_of(specs[0])
     with Ledger(root / "ledger") as ledger:
         for spec in specs:
             experiment = build(spec, materials, Means(ledger, Asking()))
@@ -203,15 +214,13 @@ def make_runs(root: Path, num_seeds: int) -> None:
             assert Run(writer.path).complete
 
 
-def _materials(spec: RunSpec) -> Materials:
-    task, tokenizer, clock = TASKS.create(spec.task.name, spec.task.params), _shipped(spec), Clock()
-    train, test = task.prompts("train", tokenizer), task.prompts("test", tokenizer)
-    engine = TimedEngine(ReviewEngine([*train, *test]), clock)
-    return Materials(task, engine, train, test[: spec.evaluation.num_prompts], clock)
-
-
-def _shipped(spec: RunSpec) -> ShippedTokenizer:
-    return ShippedTokenizer(shipped_folder(spec.policy.model))
+def materials_of(spec: RunSpec) -> Materials:
+    """The task's own prompts, and the reviewers."""
+    derived, clock = derive(spec), Clock()
+    assert derived is not None, "imdb is installed with apl-bench"
+    engine = TimedEngine(ReviewEngine([*derived.train, *derived.test]), clock)
+    task = TASKS.create(spec.task.name, spec.task.params)
+    return Materials(task, engine, derived.train, derived.test, clock)
 
 
 def _statement(num_runs: int) -> building.Statement:

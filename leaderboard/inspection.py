@@ -60,12 +60,14 @@ class RunReport:
 @dataclass(frozen=True)
 class Inspected:
     """A rebuilt run, read: `name` is its path in the submission, `answers_anew` says which parts' replies were not
-    packed but given again by an oracle that ships."""
+    packed but given again by an oracle that ships. `from_columns`: requests, keys, verdicts and result.json were made
+    by our own code when it was rebuilt, and are what the manifest says; else its files were packed as they are."""
 
     run: Run
     name: str
     derived: Derived | None
     answers_anew: frozenset[str]
+    from_columns: bool
     frames: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from apl_bench.leaderboard.inspection import Inspected
 from apl_bench.leaderboard.packing.answers import Part, plugin_of
 from apl_bench.leaderboard.packing.oracles import CHEAP, offline
 from apl_bench.records import label_pairs
-from apl_bench.replay import replay, waypoint_pairs
+from apl_bench.replay import replay, selection_differences, waypoint_pairs
 from apl_bench.spec import PluginSpec
 from apl_bench.wrapping import Wrapped
 
@@ -29,21 +30,25 @@ def recomputation_findings(run: Inspected) -> Iterator[Finding]:
     """What does not come out as it is recorded."""
     yield from _numbers(run)
     try:
-        found = replay(run.run, partial(_oracle, run))
+        differences = selection_differences(run.run) if run.from_columns else _replayed(run)
     except MissingJudgment as error:
         yield Finding("V302", run.place("judgments.jsonl"), f"no recorded judgment has the key that follows from the "
                       f"texts, of {error.num_missing} comparisons; the first is {error.key}",
                       "texts, order and oracle have to be those that were judged")  # fmt: skip
         return
-    shown_of: dict[str, int] = {}
-    for difference in found.differences:
-        finding = _finding(run, difference)
-        shown_of[finding.code] = shown_of.get(finding.code, 0) + 1
-        if shown_of[finding.code] <= MOST_SHOWN:
+    num_of: Counter[str] = Counter()
+    for finding in (_finding(run, difference) for difference in differences):
+        num_of[finding.code] += 1
+        if num_of[finding.code] <= MOST_SHOWN:
             yield finding
     for part in ("oracle", "judge"):
         if part not in run.answers_anew:
             yield from _asked_again(run, part)
+
+
+def _replayed(run: Inspected) -> Sequence[str]:
+    """Raises MissingJudgment."""
+    return replay(run.run, partial(_oracle, run)).differences
 
 
 def _oracle(run: Inspected, plugin: PluginSpec) -> Wrapped:

@@ -18,7 +18,8 @@ MAX_DEPTH = 32
 MAX_JSON_BYTES = 32 * 2**20
 MAX_CARD_BYTES = 2**18
 MAX_DIGITS = 40  # of a number
-_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A text, or one without an end: nothing is looked at twice, however it is meant to be.
+_QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _LONG_NUMBER = re.compile(rb"[0-9.eE+-]{%d,}" % (MAX_DIGITS + 1))
 
 

@@ -183,7 +183,7 @@ def _inspected(job: Job, name: str, head: Line, rebuilt: Rebuilt) -> Inspected:
     parts = head.get("parts", {})
     anew = frozenset(part for part in parts if parts[part]["replies"] is None)
     frames = {part: parts[part].get("frame") for part in parts}
-    return Inspected(RebuiltRun.of(job.target / name, rebuilt), name, job.derived, anew, frames)
+    return Inspected(RebuiltRun.of(job.target / name, rebuilt), name, job.derived, anew, "parts" in head, frames)
 
 
 def _inspect(run: Inspected) -> RunReport:

@@ -5,6 +5,7 @@ Replies of local oracles that ship are left out where asking them again gives th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from apl_bench.judging import Judged, Judging, Manner, Mode
 from apl_bench.judgments.record import Record, reply_of, reply_table
 from apl_bench.leaderboard.packing.oracles import CHEAP, Answered, frame_of, offline
+from apl_bench.records import to_json
 from apl_bench.spec import PluginSpec, RunSpec
 from apl_bench.types import Pair, Reply
 from apl_bench.wrapping import Wrapped
@@ -20,7 +22,7 @@ PARTS = ("oracle", "judge")
 _REPLY = tuple(column.name for column in fields(Reply))
 
 
-class _NoLedger:
+class NoLedger:
     """A ledger that has nothing: what is asked is kept by the run alone."""
 
     def get_many(self, keys: Sequence[str], generation: int = 0) -> dict[str, Record]:
@@ -42,7 +44,7 @@ class Part:
     _judging: Judging = field(init=False)
 
     def __post_init__(self) -> None:
-        self._judging = Judging(self.source, _NoLedger(), Manner(Mode.OFF, self.order))
+        self._judging = Judging(self.source, NoLedger(), Manner(Mode.OFF, self.order))
 
     def judge(self, pairs: Sequence[Pair]) -> list[Judged]:
         """A verdict for each pair; records go to `records` in the order in which a run would have written them."""
@@ -75,7 +77,7 @@ def keep_replies(packed: Mapping[str, Any], asked: Sequence[Record]) -> dict[str
 
 def pack_replies(asked: Sequence[Record]) -> dict[str, Any]:
     """A column for each field of a reply; a field that is the same in all stands once."""
-    tables = [reply_table(record.reply) for record in asked]
+    tables = [json.loads(to_json(reply_table(record.reply))) for record in asked]
     columns = {name: [table.get(name) for table in tables] for name in _REPLY}
     return {name: {"all": column[0]} if column and all(value == column[0] for value in column) else {"each": column}
             for name, column in columns.items()} | {"num": len(asked)}  # fmt: skip

@@ -14,6 +14,8 @@ from itertools import islice
 from typing import Any, Self
 
 _HEX = re.compile(r"-?[01](?:\.[0-9a-f]{1,13})?p[+-][0-9]{1,4}")
+MAX_TEXT = 2**16  # letters of a prompt or a completion: whoever judges one reads all of it
+MAX_PIECE = 512  # letters of a token
 _NULL = "-"
 _FIRST_LETTER = 0x21
 _NO_LETTERS = (
@@ -117,9 +119,14 @@ class Vocabulary:
         ids, pieces = row["token_ids"], row["pieces"]
         if not all(type(token) is int for token in ids) or len(set(ids)) != len(ids):
             raise ValueError("token ids are whole numbers, each once")
-        if pieces is not None and (len(pieces) != len(ids) or not all(isinstance(piece, str) for piece in pieces)):
-            raise ValueError("there is a text for each token, or none at all")
+        if pieces is not None and (len(pieces) != len(ids) or not all(is_text(piece, MAX_PIECE) for piece in pieces)):
+            raise ValueError(f"there is a text of at most {MAX_PIECE} letters for each token, or none at all")
         return cls(tuple(ids), None if pieces is None else tuple(pieces))
+
+
+def is_text(value: object, longest: int) -> bool:
+    """Whether a value is a text of at most so many letters."""
+    return isinstance(value, str) and len(value) <= longest
 
 
 def pack_completions(rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> dict[str, Any]:
@@ -133,12 +140,12 @@ def pack_completions(rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) 
 def unpack_completions(column: Mapping[str, Any], vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """What `pack_completions` was given."""
     finished, texts = unpack_bits(column["finished"]), dict(column["texts"])
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise ValueError("a completion's text is no text")
     words = column["tokens"].split(" ") if finished else []
     rows = []
     for place, (word, ended) in enumerate(zip(words, finished, strict=True)):
         token_ids = [vocabulary.token[letter] for letter in word]
         text = texts[place] if place in texts else vocabulary.text(token_ids)
+        if not is_text(text, MAX_TEXT):
+            raise ValueError(f"a completion is no text of at most {MAX_TEXT} letters")
         rows.append({"text": text, "token_ids": token_ids, "finished": ended})
     return rows

@@ -5,11 +5,14 @@ Local oracles that ship and are cheap answer anew; all others read what is recor
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import ClassVar
 
-from apl_bench.oracles.scores import read_margin, shown_texts
+from apl_bench.oracles.classifier import Classifier
+from apl_bench.oracles.scores import Scored, read_margin, shown_texts
+from apl_bench.oracles.scores import reply as scored_reply
 from apl_bench.protocols import Oracle
 from apl_bench.spec import PluginSpec
 from apl_bench.types import JSON, Comparison, Reading, Reply, SpecError
@@ -18,6 +21,7 @@ from apl_bench.wrapping import Wrapped, create_oracle
 CHEAP = ("classifier", "lexicon", "simulated", "summary")  # local, shipped, and fast: they may be asked again
 NEED_A_MODEL = ("hf",)
 MAX_WRAPPERS = 4
+MAX_REMEMBERED = 2**15  # texts, of about 300 bytes
 MAX_ANSWERS = 64  # behind one verdict
 _TEXTS = ("k", "kind", "prompt", "first", "second", "repeat")
 
@@ -71,6 +75,46 @@ class Answered(Oracle):
         return self._oracle.read(reply)
 
 
+class Remembering(Oracle):
+    """The classifier, each text scored once: opponents stand in every waypoint of every strategy of a seed."""
+
+    summary: ClassVar[str] = "the classifier, with a memory"
+    local: ClassVar[bool] = True
+
+    def __init__(self, oracle: Classifier) -> None:
+        self._oracle = oracle
+
+    def request(self, comparison: Comparison) -> Mapping[str, JSON]:
+        """What the classifier is asked."""
+        return self._oracle.request(comparison)
+
+    def ask(self, comparisons: Sequence[Comparison]) -> list[Reply]:
+        """What the classifier answers, in its own words."""
+        return [self._reply(comparison) for comparison in comparisons]
+
+    def read(self, reply: Reply) -> Reading:
+        """As the classifier."""
+        return self._oracle.read(reply)
+
+    def _reply(self, comparison: Comparison) -> Reply:
+        model = str(self._oracle.request(comparison)["model"])
+        scores = (_scored(self._oracle, model, comparison.pair.prompt.text + text) for text in comparison.shown)
+        return scored_reply(model, *scores)
+
+
+_scores: OrderedDict[tuple[str, str], Scored] = OrderedDict()  # by model, with its checksum, and text
+
+
+def _scored(oracle: Classifier, model: str, text: str) -> Scored:
+    found = _scores.get((model, text))
+    if found is None:
+        score = oracle.explain(text)
+        found = _scores[model, text] = Scored(score.total, asdict(score))
+        if len(_scores) > MAX_REMEMBERED:
+            _scores.popitem(last=False)
+    return found
+
+
 def frame_of(plugin: PluginSpec, request: Mapping[str, JSON] | None) -> Mapping[str, JSON] | None:
     """What a recorded request says beside the texts, for an oracle that needs a model; None for every other."""
     if plugin.name not in NEED_A_MODEL or request is None:
@@ -89,7 +133,10 @@ def offline(plugin: PluginSpec, frame: Mapping[str, JSON] | None) -> Wrapped:
     if num_answers > MAX_ANSWERS:
         raise SpecError(f"up to {num_answers} answers stand behind one verdict; expected at most {MAX_ANSWERS}")
     if plugin.name not in NEED_A_MODEL:
-        return create_oracle(plugin)
+        found = create_oracle(plugin)
+        if isinstance(found.oracle, Classifier):
+            return Wrapped(Remembering(found.oracle), found.wrappers)
+        return found
     inner = create_oracle(replace(plugin, name="simulated", params=_ANY))
     return Wrapped(Framed(frame or {}), inner.wrappers)
 

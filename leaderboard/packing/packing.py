@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from apl_bench.judgments.streams import Bounds, StreamError, compress, lines
 from apl_bench.leaderboard.findings import refuse
-from apl_bench.leaderboard.packing.columns import Vocabulary
+from apl_bench.leaderboard.packing.columns import MAX_TEXT, Vocabulary, is_text
 from apl_bench.leaderboard.packing.files import Line, Rebuilt, pack_run, read_files, unpack_run
 from apl_bench.leaderboard.packing.malformed import malformed
 from apl_bench.leaderboard.packing.rows import Tables
@@ -83,8 +83,8 @@ def read_tables(folder: Path) -> Tables:
     with malformed(SHARED):
         prompts, tokens = rows
         pairs = [(prompt_id, text) for prompt_id, text in prompts["prompts"]]
-        if not all(isinstance(word, str) for pair in pairs for word in pair):
-            raise ValueError("a prompt has an id and a text")
+        if not all(is_text(word, MAX_TEXT) for pair in pairs for word in pair):
+            raise ValueError(f"a prompt has an id and a text, of at most {MAX_TEXT} letters")
         return Tables(tuple(pairs), Vocabulary.from_json(tokens))
 
 

@@ -8,19 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from apl_bench.benchmarks.verify import record
 from apl_bench.leaderboard.building import build
 from apl_bench.records import find_runs
-from tests.leaderboard.submitted import SEEDS, STATEMENT, STRATEGIES, Forger, make_runs, tiny, tiny_preset
+from tests.leaderboard.submitted import SEEDS, STATEMENT, STRATEGIES, Forger, tiny, tiny_preset
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with `runs` and, in `out`, the submission of them; `imdb tiny` ships."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `runs` and, in `out`, the submission of them."""
     root = tmp_path_factory.mktemp("honest")
     with tiny_preset(root / "presets"):
-        make_runs(root, [tiny(strategy, seed) for strategy in STRATEGIES for seed in SEEDS])
+        record(root, [tiny(strategy, seed) for strategy in STRATEGIES for seed in SEEDS])
         build(find_runs([root / "runs"]), STATEMENT, root / "out")
-        yield root
+    return root
+
+
+@pytest.fixture
+def made(made_once: Path) -> Iterator[Path]:
+    """The same; while a test lasts `imdb tiny` ships."""
+    with tiny_preset(made_once / "presets"):
+        yield made_once
 
 
 @pytest.fixture

@@ -14,22 +14,19 @@ from typing import Any
 import pytest
 
 from apl_bench import presets
-from apl_bench.asking.asking import Asking
-from apl_bench.experiment import Means, build, prepare
-from apl_bench.journal import Journal
 from apl_bench.judging import Judging, Manner, Mode
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.judgments.record import Record
 from apl_bench.leaderboard import building
 from apl_bench.leaderboard.building import Statement
+from apl_bench.leaderboard.card import template
 from apl_bench.leaderboard.facts import facts_of
 from apl_bench.leaderboard.packing.packing import dump, pack_runs
 from apl_bench.leaderboard.submission import Submission, Submitter
 from apl_bench.leaderboard.verifying import Options, Verification, verify
 from apl_bench.provenance import Checkout
-from apl_bench.records import Run, RunWriter, find_runs, judged_row, label_pairs, run_path, to_json
+from apl_bench.records import Run, find_runs, judged_row, label_pairs, to_json
 from apl_bench.replay import waypoint_pairs
-from apl_bench.runner import run
 from apl_bench.spec import RunSpec
 from apl_bench.wrapping import create_oracle
 
@@ -51,7 +48,7 @@ def tiny_preset(folder: Path) -> Iterator[None]:
     for before, after in TINY.items():
         assert before in text, before
         text = text.replace(before, after)
-    folder.mkdir(exist_ok=True)
+    shutil.copytree(presets._FOLDER, folder, dirs_exist_ok=True)
     (folder / "imdb-tiny.toml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(presets, "_FOLDER", folder)
@@ -61,17 +58,6 @@ def tiny_preset(folder: Path) -> Iterator[None]:
 
 def tiny(strategy: str, seed: int, *settings: str) -> RunSpec:
     return presets.resolve("imdb", "tiny", strategy, presets.Changes(settings), seed)
-
-
-def make_runs(root: Path, specs: list[RunSpec]) -> None:
-    materials = prepare(specs[0])
-    with Ledger(root / "ledger") as ledger:
-        for spec in specs:
-            experiment = build(spec, materials, Means(ledger, Asking()))
-            writer = RunWriter(run_path(root / "runs", spec))
-            writer.open(experiment.manifest())
-            run(experiment, Journal(writer, materials.clock))
-            writer.close()
 
 
 def checked(folder: Path) -> Verification:
@@ -110,7 +96,8 @@ class Forger:
 
     def judge_again(self, strategy: str = "certainty", seed: int = 0) -> None:
         """Ask the local oracle and judge about what the rows say now, and write verdicts and judgments."""
-        found, records = Run(self.path(strategy, seed)), {}
+        found = Run(self.path(strategy, seed))
+        records: dict[str, Record] = {}
         for part, plugin in (("steps", found.spec.oracle), ("waypoints", found.spec.judge)):
             for path in sorted((found.path / part).glob("*.jsonl")):
                 rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -148,9 +135,7 @@ class Forger:
         folder.mkdir(parents=True)
         facts = facts_of(runs)
         submission = building._stated(runs, STATEMENT, facts)
-        submission = replace(
-            submission, **{"card": building.template("Tiny", ["x"], 8), "results": facts.results, **stated}
-        )
+        submission = replace(submission, **{"card": template("Tiny", ["x"], 8), "results": facts.results, **stated})
         write(folder, submission)
         sums = pack_runs(runs, folder)
         building.write_manifest(folder, {path: {name: one.to_json() for name, one in files.items()}

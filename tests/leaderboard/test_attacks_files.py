@@ -99,6 +99,7 @@ def test_a_changed_byte(honest: Path) -> None:
         ('{"id":' + "9" * 5000 + "}", "V109"),
         ('{"id":"\\ud800"}', "V109"),
         ('{"id":', "V107"),
+        ('{"id":"' + '\\"' * 400_000, "V107"),
         ("[]", "V110"),
         ('{"schema":"apl-submission/1"}', "V110"),
     ],
