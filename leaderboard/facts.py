@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apl_bench.comparison import compare, strategy_label
+from apl_bench.comparison import strategy_label
 from apl_bench.comparison.grouping import leaves
-from apl_bench.comparison_json import comparison_json
 from apl_bench.judgments.keys import canonical
 from apl_bench.leaderboard.submission import Budget, Claim, Costs, Entrant, Environment
 from apl_bench.presets import Changes, resolve
@@ -49,6 +48,9 @@ class Facts:
 
 def facts_of(runs: Sequence[Run]) -> Facts:
     """The facts of complete runs. Raises SpecError where they are not of one task, preset and settings."""
+    from apl_bench.comparison import compare  # with scipy and statsmodels, which whoever looks at one run does not need
+    from apl_bench.comparison_json import comparison_json
+
     comparisons = compare(runs)
     if len(comparisons) != 1:
         names = ", ".join(comparison.name for comparison in comparisons)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from apl_bench.comparison.comparing import compare
+from typing import TYPE_CHECKING, Any
+
 from apl_bench.comparison.nouns import (
     BASELINE,
     Beside,
@@ -19,6 +20,9 @@ from apl_bench.comparison.nouns import (
     share_wrong,
     strategy_label,
 )
+
+if TYPE_CHECKING:
+    from apl_bench.comparison.comparing import compare
 
 __all__ = [
     "BASELINE",
@@ -37,3 +41,11 @@ __all__ = [
     "share_wrong",
     "strategy_label",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "compare":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from apl_bench.comparison.comparing import compare  # with scipy and statsmodels, when runs are compared
+
+    return compare

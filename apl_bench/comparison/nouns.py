@@ -6,16 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
 from apl_bench.judgments.record import Record
 from apl_bench.spec import RunSpec
-from apl_bench.statistics import Bounds, Estimate, Family
-from apl_bench.statistics.calibration import Calibration
-from apl_bench.statistics.labels import Labels
-from apl_bench.statistics.logistic import LengthControlled
+
+if TYPE_CHECKING:  # scipy and statsmodels are large, and whoever reads runs needs neither
+    from apl_bench.statistics import Bounds, Estimate, Family
+    from apl_bench.statistics.calibration import Calibration
+    from apl_bench.statistics.labels import Labels
+    from apl_bench.statistics.logistic import LengthControlled
 
 BASELINE = "random"
 

@@ -21,7 +21,7 @@ from apl_bench.wrapping import Wrapped, create_oracle
 CHEAP = ("classifier", "lexicon", "simulated", "summary")  # local, shipped, and fast: they may be asked again
 NEED_A_MODEL = ("hf",)
 MAX_WRAPPERS = 4
-MAX_REMEMBERED = 2**15  # texts, of about 300 bytes
+MAX_REMEMBERED = 2**13  # texts, of about a kilobyte with their scores
 MAX_ANSWERS = 64  # behind one verdict
 _TEXTS = ("k", "kind", "prompt", "first", "second", "repeat")
 
@@ -112,6 +112,7 @@ def _scored(oracle: Classifier, model: str, text: str) -> Scored:
         found = _scores[model, text] = Scored(score.total, asdict(score))
         if len(_scores) > MAX_REMEMBERED:
             _scores.popitem(last=False)
+    _scores.move_to_end((model, text))
     return found
 
 
