@@ -28,6 +28,9 @@ def cross_findings(submission: Submission, reports: Sequence[RunReport]) -> Iter
         yield from _plugins(submission, report, prints)
     if len({prints.test_prompts for _, prints in read}) > 1:
         yield Finding("V204", "runs", "runs were evaluated on different test prompts", "submit runs of the same data")
+    if not all(report.is_derived for report in reports):
+        yield Finding("V415", "runs", "its prompts were not derived: data or tokenizer are not on this machine; "
+                      "runs were held against each other", "verify where the data are")  # fmt: skip
     for seed in sorted({report.seed for report, _ in read}):
         yield from _common(seed, [(report, prints) for report, prints in read if report.seed == seed])
 

@@ -55,6 +55,7 @@ class RunReport:
     prints: Prints | None
     findings: tuple[Finding, ...]
     num_judgments: int = 0
+    is_derived: bool = True
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def short_hash(text: str) -> int:
 def report_of(run: Inspected, findings: Sequence[Finding]) -> RunReport:
     """A run with its findings."""
     return RunReport(run.name, strategy_label(run.spec), run.spec.seed, prints_of(run), tuple(findings),
-                     sum(len(row["keys"]) for _, _, row in run.judged()))  # fmt: skip
+                     sum(len(row["keys"]) for _, _, row in run.judged()), run.derived is not None)  # fmt: skip
 
 
 def refused_report(name: str, spec: RunSpec | None, error: Refused) -> RunReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,6 +38,7 @@ def plausibility_flags(run: Inspected) -> Iterator[Finding]:
     yield from _theta_0(run)
     yield from _replies(run)
     yield from _clock(run)
+    yield from _near_duplicates(run)
     if not all(is_checked(rows, is_built_in(run.run)) for rows in run.steps.values()):
         yield Finding("V414", run.place("steps"), "its strategy records no scores: what it bought cannot be checked",
                       "look at the strategy's own description")  # fmt: skip
@@ -137,6 +139,21 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _texts(item)
+
+
+def _near_duplicates(run: Inspected) -> Iterator[Finding]:
+    """Training prompts that are test prompts but for case and marks, where nobody knows the data's own prompts."""
+    if run.derived is not None:
+        return
+    test = {_words(row["prompt"]) for row in run.comparisons(run.spec.loop.waypoints[0])}
+    near = {row["prompt"] for step in run.steps for row in run.candidates(step) if _words(row["prompt"]) in test}
+    if near:
+        yield Finding("V413", run.place("steps"), f"{len(near)} training prompts are test prompts but for case, marks: "
+                      f"{shown(min(near))}", "see how the data were split")  # fmt: skip
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _clock(run: Inspected) -> Iterator[Finding]:

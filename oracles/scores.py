@@ -37,13 +37,17 @@ def shown_texts(comparison: Comparison) -> dict[str, JSON]:
 
 def reply(model: str, first: Scored, second: Scored) -> Reply:
     """Both scores with their pieces, in the order shown, as canonical JSON (RFC 8785)."""
-    answer: dict[str, JSON] = {
+    return Reply(raw=rfc8785.dumps(answer_of(first, second)).decode(), model=model)
+
+
+def answer_of(first: Scored, second: Scored) -> dict[str, JSON]:
+    """The object that a reply is."""
+    return {
         "score_first": first.total,
         "score_second": second.total,
         "first": dict(first.pieces),
         "second": dict(second.pieces),
     }
-    return Reply(raw=rfc8785.dumps(answer).decode(), model=model)
 
 
 def read_scores(answered: Reply) -> tuple[float, float] | None:

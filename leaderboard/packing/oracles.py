@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import ClassVar
 
+from apl_bench.judgments.keys import canonical
 from apl_bench.oracles.classifier import Classifier
-from apl_bench.oracles.scores import Scored, read_margin, shown_texts
-from apl_bench.oracles.scores import reply as scored_reply
+from apl_bench.oracles.scores import Scored, answer_of, read_margin, shown_texts
 from apl_bench.protocols import Oracle
 from apl_bench.spec import PluginSpec
 from apl_bench.types import JSON, Comparison, Reading, Reply, SpecError
@@ -99,7 +99,7 @@ class Remembering(Oracle):
     def _reply(self, comparison: Comparison) -> Reply:
         model = str(self._oracle.request(comparison)["model"])
         scores = (_scored(self._oracle, model, comparison.pair.prompt.text + text) for text in comparison.shown)
-        return scored_reply(model, *scores)
+        return Reply(raw=canonical(answer_of(*scores)).decode(), model=model)  # the same bytes, several times as fast
 
 
 _scores: OrderedDict[tuple[str, str], Scored] = OrderedDict()  # by model, with its checksum, and text

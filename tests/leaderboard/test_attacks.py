@@ -366,3 +366,15 @@ def test_a_run_that_notes_another_harness(forger: Forger) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(building, "harness_of", lambda _runs: Harness(**harness))
         assert "V210" in codes(forger.submit())
+
+
+def test_training_on_test_prompts_in_capitals_where_the_data_are_not_here(
+    forger: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apl_bench.leaderboard.verifying.derive", lambda _spec: None)
+    test = next(row for row in forger.rows(LAST) if row["kind"] == "comparison")
+    prompt = f"{test['prompt'].upper()} ..."
+    forger.edit("steps/0001.jsonl", lambda row: row.update(prompt_id="x", prompt=prompt), "candidate")
+    forger.judge_again()
+    forger.tell_again()
+    assert {"V413", "V415"} <= codes(forger.submit())
