@@ -18,27 +18,29 @@ from apl_bench.leaderboard.site.boards import boards
 from apl_bench.leaderboard.site.recording import wrong_records
 from apl_bench.leaderboard.site.store import Store
 from apl_bench.records import find_runs
-from tests.leaderboard.submitted import SEEDS, STRATEGIES
+from tests.leaderboard.submitted import SEEDS, STRATEGIES, tiny_preset
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ("verification.json", "outcomes.json", "controls.json")
 
 
 @pytest.fixture(scope="session")
-def recorded_once(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded_once(made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `leaderboard` and `site`, recorded and built by the commands."""
     root = tmp_path_factory.mktemp("recorded")
-    shutil.copytree(made / "out" / "tiny-runs", root / "leaderboard" / "submissions" / "tiny-runs")
-    done = call(root, "record", "--workers", "1")
-    assert done.exit_code == 0, done.output
-    assert "tiny-runs: 8 runs verified" in done.stdout
-    assert call(root, "build", "--out", root / "site").exit_code == 0
+    shutil.copytree(made_once / "out" / "tiny-runs", root / "leaderboard" / "submissions" / "tiny-runs")
+    with tiny_preset(made_once / "presets"):
+        done = call(root, "record", "--workers", "1")
+        assert done.exit_code == 0, done.output
+        assert "tiny-runs: 8 runs verified" in done.stdout
+        assert call(root, "build", "--out", root / "site").exit_code == 0
     return root
 
 
 @pytest.fixture
-def root(recorded_once: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+def root(recorded_once: Path, made: Path, tmp_path: Path) -> Path:
+    """A copy of it, while the preset of its runs ships."""
+    del made
     return Path(shutil.copytree(recorded_once, tmp_path / "copy"))
 
 

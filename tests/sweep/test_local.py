@@ -28,8 +28,20 @@ GRID = ("--strategies", ",".join(STRATEGIES), "--seeds", "0-1", *OPTIONS)
 def begin(root: Path, *extra: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "apl_bench", "sweep", *GRID, "--out", str(root), *extra]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "APL_BENCH_CACHE_DIR": str(root / "cache")}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            start_new_session=True)  # fmt: skip
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
+    )  # noqa: PLW1509 # fmt: skip - no threads here
+
+
+def heed_ctrl_c() -> None:
+    """Where tests run in the background, a shell has them and their children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def end(process: subprocess.Popen[str], code: int = 0) -> str:
