@@ -35,8 +35,8 @@ def begin(root: Path, *extra: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
-    )  # noqa: PLW1509 # fmt: skip - no threads here
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - these tests have no threads
+    )
 
 
 def heed_ctrl_c() -> None:
