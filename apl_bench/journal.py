@@ -5,12 +5,15 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from apl_bench.acquisition import Step
 from apl_bench.clock import Clock, Spent
+from apl_bench.experiment import Experiment
 from apl_bench.protocols import Engine, Policy
 from apl_bench.provenance import harness
 from apl_bench.records import RunWriter
@@ -89,6 +92,19 @@ class Journal:
         if on_device is not None:
             peaks["peak_device_memory_mb"] = on_device
         return {name: round(value / 1e6, 1) for name, value in peaks.items()}
+
+
+@contextmanager
+def recording(
+    experiment: Experiment, path: Path, listen: Callable[[dict[str, Any]], None] | None = None
+) -> Iterator[Journal]:
+    """The journal of a run that this process alone writes until the block ends. Raises SpecError as RunWriter.open."""
+    writer = RunWriter(path)
+    writer.open(experiment.manifest())
+    try:
+        yield Journal(writer, experiment.materials.clock, listen)
+    finally:
+        writer.close()
 
 
 def _spent(stages: dict[str, Spent]) -> dict[str, dict[str, float]]:

@@ -18,6 +18,15 @@ def safe_lines(text: str) -> str:
     return "\n".join("".join(map(_harmless, line)).rstrip() for line in text.splitlines())
 
 
+def encodable(text: str) -> bool:
+    """Whether it can be written as UTF-8: a text with half of a surrogate pair can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _harmless(character: str) -> str:
     if character in "\t\n\r":
         return " "

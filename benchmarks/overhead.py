@@ -12,10 +12,9 @@ from apl_bench.asking.asking import Asking
 from apl_bench.benchmarks.plan import Plan
 from apl_bench.benchmarks.results import Facts
 from apl_bench.experiment import Means, build, prepare
-from apl_bench.journal import Journal
+from apl_bench.journal import recording
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.presets import Changes, resolve
-from apl_bench.records import RunWriter
 from apl_bench.runner import run
 from apl_bench.spec import RunSpec
 
@@ -30,13 +29,10 @@ def measure(_plan: Plan) -> Iterator[Facts]:
 def of_run(spec: RunSpec) -> Facts:
     """Where a run's time goes."""
     with tempfile.TemporaryDirectory() as name, Ledger(Path(name) / "ledger") as ledger:
-        writer = RunWriter(Path(name) / "run")
-        materials = prepare(spec)
-        experiment = build(spec, materials, Means(ledger, Asking()))
-        writer.open(experiment.manifest())
-        run(experiment, Journal(writer, materials.clock))
-        writer.close()
-        lines = (writer.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        experiment = build(spec, prepare(spec), Means(ledger, Asking()))
+        with recording(experiment, Path(name) / "run") as journal:
+            run(experiment, journal)
+        lines = (Path(name) / "run" / "events.jsonl").read_text(encoding="utf-8").splitlines()
     seconds: Counter[str] = Counter()
     for event in map(json.loads, lines):
         if event["event"] != "begin":  # what was loaded and built before the first stage is set-up

@@ -24,7 +24,7 @@ from apl_bench.benchmarks.results import Facts
 from apl_bench.checks.toys import WordTokenizer
 from apl_bench.clock import Clock, TimedEngine
 from apl_bench.experiment import Materials, Means, build
-from apl_bench.journal import Journal
+from apl_bench.journal import recording
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.leaderboard import building
 from apl_bench.leaderboard.derived import derive
@@ -32,7 +32,7 @@ from apl_bench.leaderboard.submission import Submitter
 from apl_bench.presets import Changes, resolve
 from apl_bench.protocols import AfterEpoch, Policy, Tokenizer
 from apl_bench.randomness import keyed_digest, stream
-from apl_bench.records import Run, RunWriter, find_runs, run_path
+from apl_bench.records import Run, find_runs, run_path
 from apl_bench.registry import TASKS
 from apl_bench.runner import run
 from apl_bench.spec import RunSpec, TrainingSpec
@@ -207,11 +207,10 @@ def record(root: Path, specs: Sequence[RunSpec]) -> None:
     with Ledger(root / "ledger") as ledger:
         for spec in specs:
             experiment = build(spec, materials, Means(ledger, Asking()))
-            writer = RunWriter(run_path(root / "runs", spec))
-            writer.open(experiment.manifest())
-            run(experiment, Journal(writer, materials.clock))
-            writer.close()
-            assert Run(writer.path).complete
+            path = run_path(root / "runs", spec)
+            with recording(experiment, path) as journal:
+                run(experiment, journal)
+            assert Run(path).complete
 
 
 def materials_of(spec: RunSpec) -> Materials:

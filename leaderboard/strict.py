@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from apl_bench.leaderboard.findings import refuse, shown
+from apl_bench.wording import encodable
 
 MAX_DEPTH = 32
 MAX_JSON_BYTES = 32 * 2**20
@@ -117,7 +118,7 @@ def _float(digits: str, place: str) -> float:
 
 
 def _has_half_pair(value: Any) -> bool:
-    return any(not _encodable(text) for text in _texts(value))
+    return any(not encodable(text) for text in _texts(value))
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -130,11 +131,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -21,7 +21,7 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 @dataclass(eq=False)
 class AnthropicMessages(Hosted):
-    """One question a message to a Claude model. Raises SpecError for parameters that cannot be.
+    """One question a message to a model of Anthropic's. Raises SpecError for parameters that cannot be.
 
     `reply` is "json" (the schema goes in output_config) or "text" (the template's own format); None means "json" at
     Anthropic itself and "text" at a `base_url`. `effort` is sent only where it is set.

@@ -20,6 +20,7 @@ from apl_bench.checkpoints import NotHereError
 from apl_bench.protocols import Split
 from apl_bench.spec import COMMIT, nearest, require
 from apl_bench.types import JSON, SpecError
+from apl_bench.wording import encodable
 
 R = TypeVar("R")
 
@@ -217,7 +218,7 @@ def check_sha256(data: bytes, expected: str, what: str, remedy: str) -> None:
 def text_field(fields: Mapping[str, Any], name: str) -> str:
     """The field, a text that can be written as UTF-8 (JSON may hold half of a surrogate pair, which cannot)."""
     value = fields.get(name)
-    if not isinstance(value, str) or not value.strip() or not _encodable(value):
+    if not isinstance(value, str) or not value.strip() or not encodable(value):
         raise ValueError(f"{name} is {shown(fields, name)}; expected a text")
     return value
 
@@ -271,14 +272,6 @@ def _object(line: bytes | str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError(f"a JSON {type(fields).__name__}; expected an object")
     return fields
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _some(broken: list[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import apl_bench.engine  # noqa: F401 - before torch: it settles how torch's threads wait
+from tests.browser import Browser
 
 if TYPE_CHECKING:
     from apl_bench.judgments.ledger import Ledger
@@ -49,13 +51,32 @@ def _no_network() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Lets tests reach servers that they started themselves, by the number of this machine's loopback."""
+    global _open_to_loopback  # noqa: PLW0603 - the fixture above looks at it in every connect
+    before, _open_to_loopback = _open_to_loopback, True
+    try:
+        yield
+    finally:
+        _open_to_loopback = before
+
+
 @pytest.fixture
 def loopback() -> Iterator[None]:
-    """Lets a test reach servers that it started itself, by the number of this machine's loopback."""
-    global _open_to_loopback  # noqa: PLW0603 - the fixture above looks at it in every connect
-    _open_to_loopback = True
-    yield
-    _open_to_loopback = False
+    """`on_loopback` while a test lasts."""
+    with on_loopback():
+        yield
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests of a file, which are to skip where `tests.browser.missing` says so."""
+    with on_loopback():  # the fixture `loopback` is one test's
+        opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    with on_loopback():
+        opened.close()
 
 
 @pytest.fixture(autouse=True)

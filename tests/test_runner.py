@@ -14,7 +14,7 @@ import pytest
 from apl_bench.acquisition import acquire
 from apl_bench.asking.asking import Asking
 from apl_bench.experiment import Materials, Means, build, prepare
-from apl_bench.journal import Journal
+from apl_bench.journal import recording
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.pool import CandidatePool
 from apl_bench.presets import Changes, resolve
@@ -45,11 +45,9 @@ def materials() -> Materials:
 def execute(spec: RunSpec, materials: Materials, root: Path) -> Run:
     with Ledger(root / "ledger") as ledger:
         experiment = build(spec, materials, Means(ledger, Asking()))
-        writer = RunWriter(run_path(root / "runs", spec))
-        writer.open(experiment.manifest())
-        run(experiment, Journal(writer, materials.clock))
-        writer.close()
-    return Run(writer.path)
+        with recording(experiment, run_path(root / "runs", spec)) as journal:
+            run(experiment, journal)
+    return Run(run_path(root / "runs", spec))
 
 
 def candidates(run: Run, step: int) -> dict[str, list[Any]]:

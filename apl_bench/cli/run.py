@@ -88,19 +88,18 @@ def run_all(
 def run_one(experiment: Experiment, path: Path, progress: Progress, targets: Sequence[Target]) -> None:
     """One run, from where it stands to its result, told to trackers as it goes."""
     from apl_bench import runner
-    from apl_bench.journal import Journal
-    from apl_bench.records import RunWriter
+    from apl_bench.journal import recording
+    from apl_bench.records import Run
     from apl_bench.tracking.following import following
 
     def tell(event: dict[str, Any]) -> None:
         progress.event(event)
         track(event)
 
-    writer = RunWriter(path)
-    writer.open(experiment.manifest())
-    try:
-        with progress.running(experiment.spec, path), following(writer, targets, progress.about) as track:
-            runner.run(experiment, Journal(writer, experiment.materials.clock, tell))
-    finally:
-        writer.close()
-    progress.result(writer)
+    with (
+        recording(experiment, path, tell) as journal,
+        progress.running(experiment.spec, path),
+        following(Run(path), targets, progress.about) as track,
+    ):
+        runner.run(experiment, journal)
+    progress.result(Run(path))

@@ -11,8 +11,8 @@ from typing import Any
 
 from apl_bench import runner
 from apl_bench.experiment import Materials, Means, build
-from apl_bench.journal import Journal
-from apl_bench.records import Run, RunWriter, run_path
+from apl_bench.journal import recording
+from apl_bench.records import Run, run_path
 from apl_bench.spec import RunSpec
 
 Listen = Callable[[dict[str, Any]], None]
@@ -59,10 +59,6 @@ class Cell:
 def run_cell(spec: RunSpec, path: Path, materials: Materials, means: Means, listen: Listen | None = None) -> Run:
     """One run, from where it stands to its result. Raises whatever stops it; the same call goes on."""
     experiment = build(spec, materials, means)
-    writer = RunWriter(path)
-    writer.open(experiment.manifest())
-    try:
-        runner.run(experiment, Journal(writer, materials.clock, listen))
-    finally:
-        writer.close()
-    return writer
+    with recording(experiment, path, listen) as journal:
+        runner.run(experiment, journal)
+    return Run(path)

@@ -13,9 +13,8 @@ import pytest
 from apl_bench.annotation.items import Item
 from apl_bench.annotation.page import Desk, Page
 from apl_bench.annotation.queue import Queue
-from tests import conftest
-from tests.annotation.browser import ENTER, TAB, Browser, missing
 from tests.annotation.queues import item, reopened
+from tests.browser import ENTER, TAB, Browser, missing
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.usefixtures("loopback")]
 
@@ -36,22 +35,6 @@ const loaded = performance.getEntriesByType('navigation')[0].domContentLoadedEve
 return loaded > 0 && performance.now() > loaded + 300 && document.hasFocus();
 """
 NEXT = "return !window.before && document.readyState === 'complete'"
-
-
-@contextmanager
-def on_loopback() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "_open_to_loopback", True)
-        yield
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with on_loopback():  # the fixture `loopback` is one test's, the browser all tests'
-        opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    with on_loopback():
-        opened.close()
 
 
 @contextmanager

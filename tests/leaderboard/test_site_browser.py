@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,7 @@ import pytest
 from apl_bench.benchmarks.made_submissions import Made
 from apl_bench.leaderboard.site.build import build
 from apl_bench.leaderboard.site.history import Event
-from tests import conftest
-from tests.annotation.browser import ENTER, TAB, Browser, missing
+from tests.browser import ENTER, NO_AXE, TAB, Browser, missing
 from tests.leaderboard.test_site_build import CARD, EVIL, store_of
 
 pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.usefixtures("loopback")]
@@ -48,23 +45,6 @@ return Array.from(document.querySelectorAll('thead th[aria-sort]')).map(
 SHOWN = (
     "return Array.from(document.querySelectorAll('tbody[data-division] tr.row')).filter(row => row.offsetParent).length"
 )
-AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-
-
-@contextmanager
-def on_loopback() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "_open_to_loopback", True)
-        yield
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with on_loopback():
-        opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    with on_loopback():
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +207,7 @@ def test_without_scripts_every_table_is_there_and_nothing_pretends(browser: Brow
         browser.devtools("Emulation.setScriptExecutionDisabled", value=False)
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason=f"no axe-core at {AXE} (npm install axe-core; AXE_CORE=.../axe.min.js)")
+@pytest.mark.skipif(bool(NO_AXE), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("name", ["index.html", "submissions/first/index.html", "submissions/evil/index.html"])
@@ -237,7 +217,5 @@ def test_axe_finds_nothing_serious(browser: Browser, site: Path, name: str, widt
     browser.run(
         "document.querySelectorAll('input[type=checkbox]').forEach(box => { if (!box.checked) { box.click(); } })"
     )
-    browser.run(AXE.read_text(encoding="utf-8") + "; window.axe = axe || module.exports;")
-    found: list[dict[str, Any]] = browser.run("return axe.run().then(result => result.violations)")
-    serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    serious = [one for one in browser.axe() if one["impact"] in ("serious", "critical")]
     assert serious == []

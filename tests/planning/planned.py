@@ -6,12 +6,12 @@ from pathlib import Path
 
 from apl_bench.asking.asking import Asking
 from apl_bench.experiment import Materials, Means, build
-from apl_bench.journal import Journal
+from apl_bench.journal import recording
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.planning.plan import Plan, Wish, plan
 from apl_bench.planning.units import Share, units
 from apl_bench.presets import Changes, resolve
-from apl_bench.records import Run, RunWriter, run_path
+from apl_bench.records import Run, run_path
 from apl_bench.runner import run
 from apl_bench.spec import PluginSpec, RunSpec
 
@@ -43,10 +43,8 @@ class Folder:
         for spec in specs:
             with Ledger(self.ledger) as ledger:
                 experiment = build(spec, self._materials, Means(ledger, Asking()))
-                writer = RunWriter(run_path(self.out, spec))
-                writer.open(experiment.manifest())
-                run(experiment, Journal(writer, self._materials.clock))
-                writer.close()
+                with recording(experiment, run_path(self.out, spec)) as journal:
+                    run(experiment, journal)
         return [after - earlier for earlier, after in zip(before, self._records(), strict=True)]
 
     def keys(self, part: str, *specs: RunSpec) -> dict[Share, list[str | None]]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from apl_bench.records import Run
 from apl_bench.report.page import ReportOptions, write_report
-from tests import conftest
-from tests.annotation.browser import TAB, Browser, missing
+from tests.browser import NO_AXE, TAB, Browser, missing
 from tests.report.recorded import write_run
 
 pytest.importorskip("matplotlib")
@@ -27,23 +21,6 @@ HOSTILE = (
 NAMES = "return [...new Set([...document.querySelectorAll(arguments[0])].map(one => one.textContent))]"
 LONG = "unbroken" * 60
 DOWN = "\ue015"
-AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
-
-
-@contextmanager
-def on_loopback() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "_open_to_loopback", True)
-        yield
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with on_loopback():  # the fixture `loopback` is one test's, the browser all tests'
-        opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    with on_loopback():
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +160,7 @@ def _back_to_normal(browser: Browser) -> None:
     browser.devtools("Emulation.setEmulatedMedia", features=[])
 
 
-@pytest.mark.skipif(not AXE.exists(), reason=f"no {AXE}: npm install --no-save axe-core, or AXE_CORE=FILE")
+@pytest.mark.skipif(bool(NO_AXE), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(browser: Browser, page: Path, scheme: str) -> None:
     assert shutil.which("chromium")
@@ -191,19 +168,9 @@ def test_axe_finds_nothing(browser: Browser, page: Path, scheme: str) -> None:
     try:
         opened(browser, page)
         browser.run("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-        found = _axe(browser)
+        found = browser.axe()
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert serious == []
         assert found == []
     finally:
         _back_to_normal(browser)
-
-
-def _axe(browser: Browser) -> list[dict[str, Any]]:
-    """What axe-core has against the page: rule, impact, and where."""
-    browser.devtools("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
-    script = """axe.run(document, {resultTypes: ["violations"]}).then(all => JSON.stringify(all.violations.map(one =>
-        ({id: one.id, impact: one.impact, where: one.nodes.slice(0, 3).map(node => node.html.slice(0, 200))}))))"""
-    said = browser.devtools("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-    found: list[dict[str, Any]] = json.loads(said["result"]["value"])
-    return found

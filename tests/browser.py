@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -20,6 +21,8 @@ TAB = "\ue004"
 ENTER = "\ue007"
 PATIENCE_S = 60.0  # nothing here takes a second on an idle machine; on a busy one it may take many
 KEY_S = 2.0  # until a key that has shown no effect is taken for lost
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+NO_AXE = "" if AXE.is_file() else f"no axe-core at {AXE}: npm install --no-save axe-core, or AXE_CORE=.../axe.min.js"
 HERE = "return document.readyState === 'complete' && document.hasFocus()"
 
 
@@ -67,6 +70,16 @@ class Browser:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.read().decode()[:500]}") from None
+
+    def axe(self) -> list[dict[str, Any]]:
+        """What axe-core has against the page: rule, impact, and where."""
+        self.devtools("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
+        script = """axe.run(document, {resultTypes: ["violations"]}).then(all =>
+            JSON.stringify(all.violations.map(one =>
+            ({id: one.id, impact: one.impact, where: one.nodes.slice(0, 3).map(node => node.html.slice(0, 200))}))))"""
+        said = self.devtools("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        found: list[dict[str, Any]] = json.loads(said["result"]["value"])
+        return found
 
     def go(self, url: str) -> None:
         """Open a page, and return when it is whole and has the focus: a key that comes before that reaches nothing."""
