@@ -22,10 +22,11 @@ NO_WORK = Work()
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a stage took, and what models did in it."""
+    """What a stage took, what models did in it, and what they did not since it was looked up."""
 
     seconds: float = 0.0
     work: Work = NO_WORK
+    spared: Work = NO_WORK
 
 
 class Clock:
@@ -35,13 +36,14 @@ class Clock:
         self._spent: dict[str, Spent] = defaultdict(Spent)
         self._stack = [OTHER]
         self._since = time.perf_counter()
-        self._read: Callable[[], Work] = Work
-        self._done = NO_WORK
+        self._read: tuple[Callable[[], Work], Callable[[], Work]] = (Work, Work)
+        self._done = self._spared = NO_WORK
 
-    def watch(self, read: Callable[[], Work]) -> None:
-        """From now on charge stages for what `read` adds up as well: all work done so far."""
+    def watch(self, done: Callable[[], Work], spared: Callable[[], Work] = Work) -> None:
+        """From now on charge stages for what these add up as well: all work that was done, and that was spared."""
         self._charge()
-        self._read, self._done = read, read()
+        self._read = done, spared
+        self._done, self._spared = done(), spared()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -61,10 +63,14 @@ class Clock:
         return spent
 
     def _charge(self) -> None:
-        now, done, stage = time.perf_counter(), self._read(), self._stack[-1]
-        before = self._spent[stage]
-        self._spent[stage] = Spent(before.seconds + now - self._since, before.work + done - self._done)
-        self._since, self._done = now, done
+        now, (done, spared) = time.perf_counter(), (read() for read in self._read)
+        before = self._spent[self._stack[-1]]
+        self._spent[self._stack[-1]] = Spent(
+            before.seconds + now - self._since,
+            before.work + done - self._done,
+            before.spared + spared - self._spared,
+        )
+        self._since, self._done, self._spared = now, done, spared
 
 
 class TimedPolicy:
@@ -94,7 +100,7 @@ class TimedEngine:
         self._engine = engine
         self._clock = clock
         self._reference = TimedPolicy(engine.reference(), clock)
-        clock.watch(engine.work)
+        clock.watch(engine.work, engine.spared)
 
     def reference(self) -> Policy:
         """theta_0."""
@@ -131,6 +137,10 @@ class TimedEngine:
     def work(self) -> Work:
         """See Engine.work."""
         return self._engine.work()
+
+    def spared(self) -> Work:
+        """See Engine.spared."""
+        return self._engine.spared()
 
     def machine(self) -> Machine:
         """See Engine.machine."""

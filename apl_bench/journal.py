@@ -18,7 +18,7 @@ from apl_bench.protocols import Engine, Policy
 from apl_bench.provenance import harness
 from apl_bench.records import RunWriter
 from apl_bench.summary import summarise_step, summarise_waypoint
-from apl_bench.types import Preference, TrainingReport
+from apl_bench.types import Preference, TrainingReport, Work
 
 
 class Journal:
@@ -107,11 +107,19 @@ def recording(
         writer.close()
 
 
-def _spent(stages: dict[str, Spent]) -> dict[str, dict[str, float]]:
-    """Seconds of each stage; tokens and model FLOPs of those in which a model ran, FLOPs where they can be counted."""
-    work = {name: spent.work for name, spent in stages.items()}
+def _spent(stages: dict[str, Spent]) -> dict[str, Any]:
+    """Seconds of each stage; tokens and model FLOPs of those in which a model ran, FLOPs where they can be counted; and
+    the same of what was spared, if anything was."""
+    spared = _counts({name: spent.spared for name, spent in stages.items()})
     return {
         "seconds": {name: round(spent.seconds, 4) for name, spent in stages.items()},
+        **_counts({name: spent.work for name, spent in stages.items()}),
+        **({"spared": spared} if any(spared.values()) else {}),
+    }
+
+
+def _counts(work: dict[str, Work]) -> dict[str, dict[str, float]]:
+    return {
         "tokens": {name: done.num_tokens for name, done in work.items() if done.num_tokens},
         "gflop": {name: round(done.num_flops / 1e9, 6) for name, done in work.items() if done.num_flops},
     }

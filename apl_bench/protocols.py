@@ -210,6 +210,19 @@ class Policy(Protocol):
         """log p(completion | prompt) at temperature 1, shape (n,), nats."""
 
 
+class Metered(Policy, Protocol):
+    """A policy that can be told what others computed alike, and say what computing it would have taken."""
+
+    def sampling_work(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Work:
+        """What one call of `sample` takes that draws these."""
+
+    def scoring_work(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Work:
+        """What one call of `logp` would take for these now."""
+
+    def remember(self, prompts: Sequence[Prompt], completions: Sequence[Completion], logp: np.ndarray) -> None:
+        """Take these log-probabilities, shape (n,), for what `logp` returned, where it would keep that (theta_0)."""
+
+
 AfterEpoch = Callable[[int, Policy, float], None]
 
 
@@ -244,6 +257,9 @@ class Engine(Protocol):
 
     def work(self) -> Work:
         """What all its policies have done so far, training included."""
+
+    def spared(self) -> Work:
+        """What they would have done besides, had nothing been looked up that others computed."""
 
     def machine(self) -> Machine:
         """What it runs on; the peak is measured once, by the first call, and no result depends on it."""

@@ -181,6 +181,9 @@ class ReviewEngine:
     def work(self) -> Work:
         return Work()
 
+    def spared(self) -> Work:
+        return Work()
+
     def machine(self) -> Machine:
         return Machine("cpu", 1, "float32", 1.0)
 

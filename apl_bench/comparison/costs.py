@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from apl_bench.asking.prices import Usage, price_of
 from apl_bench.comparison.nouns import Arm, Costs, RecordedRun, mean
@@ -33,14 +35,21 @@ def _of_steps(run: RecordedRun, name: str) -> float | None:
 
 
 def _engine_counts(run: RecordedRun) -> dict[str, float]:
-    """Tokens by stage and seconds in all, as far as the events have them. See docs/run-directory.md."""
+    """Tokens by stage and seconds in all, as far as the events have them (docs/run-directory.md). Tokens are those of a
+    run alone, whatever a sweep had computed already; seconds are those that were spent."""
     found: defaultdict[str, float] = defaultdict(float)
     for event in run.events():
-        for stage, num_tokens in event.get("tokens", {}).items():
+        for stage, num_tokens in counted(event, "tokens").items():
             found[stage] += num_tokens
         if "seconds" in event:
             found["seconds"] += math.fsum(event["seconds"].values())
     return dict(found)
+
+
+def counted(event: Mapping[str, Any], name: str) -> dict[str, float]:
+    """`tokens` or `gflop` of an event by stage, with those that were spared because another run had computed them."""
+    done, spared = event.get(name, {}), event.get("spared", {}).get(name, {})
+    return {stage: done.get(stage, 0) + spared.get(stage, 0) for stage in {**done, **spared}}
 
 
 def _cost_usd(run: RecordedRun) -> float | None:

@@ -59,21 +59,35 @@ class HuggingFacePolicy:
             raise SpecError(f"the temperature is {temperature!r}; expected a number above 0")
         draws = [self._draw(request) for request in requests]
         drawn = sampling.sample(self.network, draws, sampling.Settings(temperature, self.eos_ids))
-        self._count([draw.prompt for draw in draws], [result.tokens for result in drawn])
+        self.meter.add(self._forward([draw.prompt for draw in draws], [result.tokens for result in drawn]))
         return [self._sample(draw.prompt, result) for draw, result in zip(draws, drawn, strict=True)]
 
     def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
         """log p(completion | prompt) at temperature 1, shape (n,), nats; SpecError where one is too long."""
-        encoded = [self._tokenizer.encode_prompt(prompt.text) for prompt in prompts]
+        encoded = self._encoded(prompts)
         for prompt, tokens, completion in zip(prompts, encoded, completions, strict=True):
             self._require_fit(prompt, len(tokens), len(completion.token_ids))
         token_ids = [completion.token_ids for completion in completions]
         values = scoring.logp(self.network, scoring.Sequences(encoded, token_ids))
-        self._count(encoded, token_ids)
+        self.meter.add(self._forward(encoded, token_ids))
         return values
 
-    def _count(self, prompts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]) -> None:
-        self.meter.add(self.costs.forward(by_prompt(prompts, completions)))
+    def sampling_work(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Work:
+        """See Metered.sampling_work."""
+        return self._forward(self._encoded(prompts), [completion.token_ids for completion in completions])
+
+    def scoring_work(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Work:
+        """See Metered.scoring_work: the same, since the head is needed at the same places."""
+        return self.sampling_work(prompts, completions)
+
+    def remember(self, prompts: Sequence[Prompt], completions: Sequence[Completion], logp: np.ndarray) -> None:
+        """See Metered.remember: only theta_0 does."""
+
+    def _encoded(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
+        return [self._tokenizer.encode_prompt(prompt.text) for prompt in prompts]
+
+    def _forward(self, prompts: Sequence[tuple[int, ...]], completions: Sequence[tuple[int, ...]]) -> Work:
+        return self.costs.forward(by_prompt(prompts, completions))
 
     def _draw(self, request: SampleRequest) -> sampling.Draw:
         tokens, bounds = self._tokenizer.encode_prompt(request.prompt.text), request.bounds
@@ -106,16 +120,33 @@ class ReferencePolicy(HuggingFacePolicy):
 
     def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
         """See HuggingFacePolicy.logp; only completions not met before go through the model."""
-        keys = [(prompt.text, completion.token_ids) for prompt, completion in zip(prompts, completions, strict=True)]
-        unseen = list({key: row for row, key in enumerate(keys) if key not in self._known}.values())
-        if unseen:
-            values = super().logp([prompts[row] for row in unseen], [completions[row] for row in unseen])
-            self._known.update(zip((keys[row] for row in unseen), values.tolist(), strict=True))
-        return np.array([self._known[key] for key in keys])
+        new = self._unseen(prompts, completions)
+        if any(new):
+            self.remember(*new, super().logp(*new))
+        return np.array([self._known[key] for key in _keys(prompts, completions)])
+
+    def scoring_work(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Work:
+        """See Metered.scoring_work; nothing for completions met before."""
+        return super().scoring_work(*self._unseen(prompts, completions))
+
+    def remember(self, prompts: Sequence[Prompt], completions: Sequence[Completion], logp: np.ndarray) -> None:
+        """See Metered.remember."""
+        self._known.update(zip(_keys(prompts, completions), logp.tolist(), strict=True))
+
+    def _unseen(
+        self, prompts: Sequence[Prompt], completions: Sequence[Completion]
+    ) -> tuple[list[Prompt], list[Completion]]:
+        keys = enumerate(_keys(prompts, completions))
+        rows = {key: row for row, key in keys if key not in self._known}.values()
+        return [prompts[row] for row in rows], [completions[row] for row in rows]
 
     def forget(self) -> None:
         """Begin anew: what was met before goes through the model again."""
         self._known.clear()
+
+
+def _keys(prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(prompt.text, completion.token_ids) for prompt, completion in zip(prompts, completions, strict=True)]
 
 
 class HuggingFaceEngine:
@@ -186,6 +217,10 @@ class HuggingFaceEngine:
         """What all its policies have done so far, training included."""
         return self._reference.meter.work
 
+    def spared(self) -> Work:
+        """Nothing: it looks nothing up."""
+        return Work()
+
     def machine(self) -> Machine:
         """What it runs on; the peak is measured by the first call, in about half a second."""
         return self._machine
@@ -221,7 +256,7 @@ class HuggingFaceEngine:
         rejected = [preference.rejected for preference in preferences]
         reference = self._reference.logp([*prompts, *prompts], [*chosen, *rejected])
         return dpo.TokenPairs(
-            [self._tokenizer.encode_prompt(prompt.text) for prompt in prompts],
+            self._reference._encoded(prompts),
             [completion.token_ids for completion in chosen],
             [completion.token_ids for completion in rejected],
             reference[: len(prompts)],

@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, Self
 
 from apl_bench.asking.prices import Usage, price_of
+from apl_bench.comparison.costs import counted
 from apl_bench.judgments.record import Record
 from apl_bench.records import Run
 
@@ -16,8 +17,9 @@ from apl_bench.records import Run
 class Taken:
     """Sums until a waypoint, None where something was not recorded or has no known price.
 
-    `flop` and `num_tokens` are of acquisition and training: what evaluation takes is no part of a method. A step that
-    was begun again after a kill counts once. Dollars are by list price; an answer that several rows share counts once.
+    `flop` and `num_tokens` are of acquisition and training: what evaluation takes is no part of a method. What a sweep
+    had computed already counts in full, and a step that was begun again after a kill once. Dollars are by list price;
+    an answer that several rows share counts once.
     """
 
     flop: float | None
@@ -53,11 +55,10 @@ def _work_by_step(events: Iterable[Mapping[str, Any]]) -> tuple[dict[int, float 
     flop: dict[int, float | None] = {}
     tokens: dict[int, float | None] = {}
     for (_, step), event in newest.items():
-        counts, gflop = event.get("tokens"), event.get("gflop")
-        is_counted = gflop is not None and counts is not None and gflop.keys() == counts.keys()
-        work = 1e9 * math.fsum(gflop.values()) if gflop is not None and is_counted else None
+        counts, gflop = (counted(event, name) for name in ("tokens", "gflop"))
+        work = 1e9 * math.fsum(gflop.values()) if gflop.keys() == counts.keys() and "gflop" in event else None
         flop[step] = _total([flop.get(step, 0.0), work])
-        tokens[step] = _total([tokens.get(step, 0.0), None if counts is None else float(sum(counts.values()))])
+        tokens[step] = _total([tokens.get(step, 0.0), float(sum(counts.values())) if "tokens" in event else None])
     return flop, tokens
 
 

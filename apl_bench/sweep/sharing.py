@@ -15,16 +15,18 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from apl_bench.protocols import AfterEpoch, Engine, Policy, Tokenizer
+from apl_bench.protocols import AfterEpoch, Engine, Metered, Policy, Tokenizer
 from apl_bench.spec import RunSpec, TrainingSpec
 from apl_bench.sweep.store import SCHEMA, Store, digest
 from apl_bench.types import (
@@ -47,7 +49,7 @@ class SharedPolicy:
     """A policy under its name in the store; `name` holds all that its weights depend on."""
 
     def __init__(self, inner: Policy, name: str, engine: SharingEngine) -> None:
-        self.inner = inner
+        self.inner = cast(Metered, inner)
         self.name = name
         self.tokenizer: Tokenizer = inner.tokenizer
         self._engine = engine
@@ -63,7 +65,11 @@ class SharedPolicy:
         def draw(rows: Sequence[int]) -> list[JSON]:
             return [_to_json(sample) for sample in self.inner.sample([requests[row] for row in rows], temperature)]
 
-        return [_of_json(value) for value in self._engine.looked_up(group, keys, draw)]
+        with self._engine.metered() as meter:
+            samples = [_of_json(value) for value in self._engine.looked_up(group, keys, draw)]
+            prompts, completions = [request.prompt for request in requests], [each.completion for each in samples]
+            meter.whole = self.inner.sampling_work(prompts, completions)
+        return samples
 
     def logp(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> np.ndarray:
         """See Policy.logp."""
@@ -76,7 +82,18 @@ class SharedPolicy:
             values: list[JSON] = self.inner.logp([prompts[i] for i in rows], [completions[i] for i in rows]).tolist()
             return values
 
-        return np.array(self._engine.looked_up(digest([self.name, "logp"]), keys, score))
+        with self._engine.metered() as meter:
+            meter.whole = self.inner.scoring_work(prompts, completions)
+            values = np.array(self._engine.looked_up(digest([self.name, "logp"]), keys, score))
+        self.inner.remember(prompts, completions, values)
+        return values
+
+
+@dataclass(slots=True)
+class _Meter:
+    """What all of a call would have taken."""
+
+    whole: Work = field(default_factory=Work)
 
 
 class SharingEngine:
@@ -88,6 +105,7 @@ class SharingEngine:
         self._context = _context(engine, spec)
         self._reference = SharedPolicy(engine.reference(), digest([*self._context, "theta_0"]), self)
         self._any_batch = engine.any_batch
+        self._spared = Work()
         self._num_tuned = 0  # in this run, as far as this process knows; what was loaded counts as several
 
     def shares_samples(self, policy: SharedPolicy, request: SampleRequest) -> bool:
@@ -116,6 +134,13 @@ class SharingEngine:
             known |= new
         return [known[key] for key in keys]
 
+    @contextmanager
+    def metered(self) -> Iterator[_Meter]:
+        """Count as spared what `whole`, to be set inside, is more than what is done inside."""
+        before, meter = self._engine.work(), _Meter()
+        yield meter
+        self._spared += meter.whole - (self._engine.work() - before)
+
     def reference(self) -> Policy:
         """theta_0."""
         return self._reference
@@ -134,10 +159,13 @@ class SharingEngine:
         if not (is_first and self._any_batch and start is self._reference and preferences and after_epoch is None):
             return self._engine.finetune(inner, preferences, training, stream, after_epoch)
         name = digest([self._reference.name, _training(training), list(stream), [_labelled(p) for p in preferences]])
+        completions = [*(each.chosen for each in preferences), *(each.rejected for each in preferences)]
+        self._reference.logp([each.prompt for each in preferences] * 2, completions)  # else fine-tuning's own work
         found = self._found(name)
         if found is None:
+            before = self._engine.work()
             policy, report = self._engine.finetune(inner, preferences, training, stream)
-            self._keep(name, policy, report)
+            self._keep(name, policy, report, self._engine.work() - before)
             found = policy, report
         return SharedPolicy(found[0], name, self), found[1]
 
@@ -157,6 +185,10 @@ class SharingEngine:
     def work(self) -> Work:
         """See Engine.work: what this process did, and nothing of what it looked up."""
         return self._engine.work()
+
+    def spared(self) -> Work:
+        """See Engine.spared: what it looked up."""
+        return self._spared
 
     def machine(self) -> Machine:
         """See Engine.machine."""
@@ -182,13 +214,14 @@ class SharingEngine:
             if path is not None:
                 losses = tuple(noted["epoch_losses"])
                 report = TrainingReport(losses, noted["num_updates"], noted["num_tokens"])
+                self._spared += Work(*noted["work"])
                 return self._engine.load(path), report
         return None
 
-    def _keep(self, name: str, policy: Policy, report: TrainingReport) -> None:
+    def _keep(self, name: str, policy: Policy, report: TrainingReport, work: Work) -> None:
         sha256 = self._store.put_file(name, WEIGHTS, lambda path: self._engine.save(policy, path))
         noted: JSON = {"sha256": sha256, "epoch_losses": list(report.epoch_losses), "num_updates": report.num_updates,
-                 "num_tokens": report.num_tokens}  # fmt: skip
+                 "num_tokens": report.num_tokens, "work": [work.num_tokens, work.num_flops]}  # fmt: skip
         self._store.put(name, {sha256: noted})
 
     @staticmethod

@@ -20,7 +20,7 @@ from typing import Any
 
 from apl_bench.types import JSON
 
-SCHEMA = "apl-shared/1"
+SCHEMA = "apl-shared/2"
 LOOK_EVERY = 16  # blocks written between looks at how large the store is
 KEEP = 0.8  # of its limit, once it went beyond
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from apl_bench.comparison.costs import counted
 from apl_bench.experiment import prepare
 from apl_bench.protocols import Engine
 from apl_bench.spec import RunSpec
@@ -15,7 +16,7 @@ from apl_bench.sweep.cells import Cell
 from apl_bench.sweep.sharing import SharedPolicy, SharingEngine
 from apl_bench.sweep.store import Store
 from apl_bench.sweep.worker import End, Worker
-from apl_bench.types import Completion, LengthBounds, Preference, Prompt, Sample, SampleRequest, TrainingReport
+from apl_bench.types import Completion, LengthBounds, Preference, Prompt, Sample, SampleRequest, TrainingReport, Work
 from tests.sweep.tiny import cell, orders, work, written
 
 STRATEGIES = ("random", "certainty", "uncertainty", "offline", "entropy+certainty")
@@ -61,6 +62,22 @@ def test_the_second_of_two_alike_computes_nothing_of_step_1(tmp_path: Path) -> N
     told = ("num_updates", "num_tokens", "first_epoch_loss", "last_epoch_loss")
     assert trained[0]["num_tokens"] > 0
     assert [trained[0][name] for name in told] == [trained[1][name] for name in told]
+
+
+def test_what_was_spared_is_what_the_run_would_have_done(tmp_path: Path) -> None:
+    """Tokens and FLOPs of each stage of each event, done and spared together, are those of a run on its own."""
+    apart = Worker(orders(tmp_path / "one"))
+    together = Worker(orders(tmp_path / "another", tmp_path / "shared"))
+    assert {outcome.end for outcome in work(apart, grid(tmp_path / "apart"))} == {End.DONE}
+    assert {outcome.end for outcome in work(together, grid(tmp_path / "together"))} == {End.DONE}
+    num_spared = 0
+    for alone, sharing in zip(grid(tmp_path / "apart"), grid(tmp_path / "together"), strict=True):
+        for expected, event in zip(alone.run.events(), sharing.run.events(), strict=True):
+            assert "spared" not in expected
+            assert counted(event, "tokens") == expected["tokens"], (sharing.name, event)
+            assert counted(event, "gflop") == pytest.approx(expected["gflop"], abs=2e-6), (sharing.name, event)
+            num_spared += sum(event.get("spared", {}).get("tokens", {}).values())
+    assert num_spared > 0
 
 
 def begun(each: Cell) -> list[dict[str, Any]]:
@@ -172,6 +189,14 @@ class Counting:
         self.num_scored += len(completions)
         return np.full(len(completions), -0.5)
 
+    def sampling_work(self, prompts: list[Prompt], completions: list[Completion]) -> Work:
+        return Work(len(completions))
+
+    scoring_work = sampling_work
+
+    def remember(self, *_arguments: object) -> None:
+        pass
+
 
 class CountingEngine:
     """Has theta_0 alone."""
@@ -187,6 +212,9 @@ class CountingEngine:
 
     def finetune(self, *_arguments: object) -> tuple[Counting, TrainingReport]:
         return Counting(), TrainingReport((0.5,), 1, 1)
+
+    def work(self) -> Work:
+        return Work(self.policy.num_sampled + self.policy.num_scored)
 
     def forget(self) -> None:
         pass
