@@ -14,8 +14,9 @@ run: $(VENV)/.for-run
 run-tldr: $(VENV)/.for-tldr
 	$(BIN)/apl-bench run --strategy certainty --task tldr
 
+# A process for each core, each with whole files: most tests wait for processes, servers and browsers of their own
 test: $(VENV)/.for-test check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Against a real model behind a real server; downloads 93 MB, and takes minutes
 test-slow: $(VENV)/.for-test-slow build/smollm2/config.json
