@@ -144,8 +144,8 @@ def _controls(made: Made, lines: Mapping[str, Sequence[str]]) -> list[Control]:
     null = dict.fromkeys(made.seeds, ("wl" * made.num_prompts)[: made.num_prompts])
     return [Control("null", source, 0, null, "theta_0, drawn with other random numbers: recorded at 0 labels"),
             Control("copy", source, made.waypoints[-1], ties, "the opponent's own texts: identical texts are a tie"),
-            Control("longest", "all", made.waypoints[-1], {}, "the judge gpt is not local: asking it would cost money"),
-            Control("shuffled", source, made.waypoints[-1], null, "each text given to another prompt")]  # fmt: skip
+            Control("longest", "theta_0", 0, {}, "the judge gpt is not local: asking it would cost money"),
+            Control("shuffled", source, made.waypoints[-1], null, "a trained policy's texts, each behind another prompt")]  # fmt: skip
 
 
 def _stated(made: Made, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

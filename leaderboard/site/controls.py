@@ -1,10 +1,11 @@
-"""Control rows: what no active learning at all would score, by the same judge in the same order.
+"""Control rows: three that no training made, and one that says how much the judge reads; same judge, same order.
 
     null      theta_0's own completions, drawn with other random numbers than the opponent's: the runs' waypoint at 0
               labels, which is recorded and needs no judge
     copy      the opponent's own texts: identical texts are a tie by the rules, and nobody is asked
-    longest   for each test prompt the longest completion that any policy of the submission gave to it
-    shuffled  a real policy's completions, each given to the next prompt of a random cycle
+    longest   for each test prompt the longest of theta_0's own completions, those at 0 labels of all seeds
+    shuffled  a trained policy's completions at the full budget, each behind the next prompt of a random cycle: what it
+              loses by that is what the judge sees of the prompt
 
 The last two ask the judge, and only one that is local: it costs nothing, and anybody's machine gets the same answers.
 Before it is believed it judges one recorded evaluation again, and has to say what it is recorded to have said.
@@ -29,13 +30,14 @@ from apl_bench.wrapping import create_oracle
 
 SCHEMA = "apl-controls/1"
 NAMES = ("null", "copy", "longest", "shuffled")
+NOTHING_AT_0 = "the preset evaluates nothing at 0 labels: theta_0's own texts are not recorded"
 Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Control:
     """A control at its number of labels: a line of letters (outcomes.py) for each seed; empty where there is none, and
-    then `how` says why. `source` is the strategy whose texts were used."""
+    then `how` says why. `source` is the strategy whose texts were used, or theta_0."""
 
     name: str
     source: str
@@ -81,8 +83,8 @@ def controls(runs: Sequence[Run]) -> list[Control]:
 
 
 def _null(source: str, runs: Sequence[Run]) -> Control:
-    if 0 not in runs[0].spec.loop.waypoints:
-        return Control("null", source, 0, {}, "the preset evaluates nothing at 0 labels")
+    if not _is_evaluated_at_0(runs):
+        return Control("null", source, 0, {}, NOTHING_AT_0)
     lines = {run.spec.seed: "".join(_letter(row) for row in _comparisons(run, 0)) for run in runs}
     return Control("null", source, 0, lines, "theta_0, drawn with other random numbers: recorded at 0 labels")
 
@@ -95,8 +97,10 @@ def _copy(source: str, runs: Sequence[Run]) -> Control:
 
 def _judged(source: str, sources: Sequence[Run], runs: Sequence[Run]) -> Iterator[Control]:
     spec = sources[0].spec
-    longest = Control("longest", "all", spec.loop.budget, {}, "for each prompt the longest text of any policy here")
-    shuffled = Control("shuffled", source, spec.loop.budget, {}, "each text given to another prompt")
+    longest = Control("longest", "theta_0", 0, {}, "for each prompt the longest of theta_0's own texts, of all seeds: "
+                      "how far length alone goes")  # fmt: skip
+    shuffled = Control("shuffled", source, spec.loop.budget, {}, "a trained policy's texts, each behind another "
+                       "prompt: near that policy's own win rate, the judge hardly reads the prompt")  # fmt: skip
     judge = create_oracle(spec.judge)
     if not judge.oracle.local:
         reason = f"the judge {spec.judge.name} is not local: asking it would cost money, and nobody could repeat it"
@@ -105,9 +109,17 @@ def _judged(source: str, sources: Sequence[Run], runs: Sequence[Run]) -> Iterato
     _require_same(judge.oracle, sources[0])
     judging = Judging(judge, _Memory(), Manner(Mode.OFF, spec.judging.order))
     _require_same_verdicts(judging, sources[0])
-    texts = _longest_texts(runs)
-    yield replace(longest, by_seed={run.spec.seed: _line(judging, run, texts) for run in sources})
+    if _is_evaluated_at_0(runs):
+        texts = _longest_texts(runs)
+        yield replace(longest, by_seed={run.spec.seed: _line(judging, run, texts) for run in sources})
+    else:
+        yield replace(longest, how=NOTHING_AT_0)
     yield replace(shuffled, by_seed={run.spec.seed: _line(judging, run, _shuffled_texts(run)) for run in sources})
+
+
+def _is_evaluated_at_0(runs: Sequence[Run]) -> bool:
+    """Whether theta_0's own texts are recorded; all runs of a comparison have the same waypoints."""
+    return 0 in runs[0].spec.loop.waypoints
 
 
 def _comparisons(run: Run, num_labels: int) -> list[dict[str, Any]]:
@@ -125,10 +137,10 @@ def _final(run: Run) -> list[dict[str, Any]]:
 
 
 def _longest_texts(runs: Sequence[Run]) -> dict[str, Completion]:
-    """For each prompt the completion of most characters; of equal ones that of the first strategy and seed."""
+    """For each prompt theta_0's completion of most characters; of equal ones that of the first run."""
     found: dict[str, Completion] = {}
     for run in runs:
-        for row in _final(run):
+        for row in _comparisons(run, 0):
             here = completion_of(row["policy"])
             if row["prompt_id"] not in found or len(here.text) > len(found[row["prompt_id"]].text):
                 found[row["prompt_id"]] = here

@@ -57,27 +57,53 @@ def test_null_is_what_was_recorded_before_any_label() -> None:
     assert null.num_labels == 0
 
 
-def test_null_is_absent_where_nothing_was_evaluated_before_labels(tmp_path: Path) -> None:
+def test_null_and_longest_are_absent_where_nothing_was_evaluated_before_labels(tmp_path: Path) -> None:
     loop = json.loads((GOLDEN / "spec.json").read_text())["spec"]["loop"]
-    null = by_name(changed(tmp_path, "late", loop={**loop, "waypoints": [8]}))["null"]
-    assert null.by_seed == {}
-    assert null.how == "the preset evaluates nothing at 0 labels"
+    found = by_name(changed(tmp_path, "late", loop={**loop, "waypoints": [8]}))
+    for name in ("null", "longest"):
+        assert found[name].by_seed == {}
+        assert found[name].how.startswith("the preset evaluates nothing at 0 labels")
+    assert found["shuffled"].by_seed
 
 
 def test_a_copy_ties_everywhere() -> None:
     assert by_name(Run(GOLDEN))["copy"].by_seed == {3: "tttttttt"}
 
 
-def test_the_longest_text_of_one_policy_is_its_own_and_of_two_the_longer(tmp_path: Path) -> None:
+PRAISE = " a wonderful, moving film with superb acting; I loved every minute of it and recommend it to all of you"
+
+
+def praising(run: Run, num_labels: int) -> Run:
+    """The run with texts at a waypoint that are longer than all others, and that its judge likes."""
+    rewritten(run, num_labels, lambda row: {**row, "policy": {**row["policy"], "text": PRAISE}})
+    return run
+
+
+def test_the_longest_text_of_one_seed_is_what_theta_0_wrote_and_of_two_the_longer(tmp_path: Path) -> None:
     run = Run(GOLDEN)
-    assert by_name(run)["longest"].by_seed == {3: letters(run, 8)}
-    other = changed(tmp_path, "other", strategy={"name": "random"})
-    # the judge likes praise, and the other policy's texts are the longer ones
-    praise = " a wonderful, moving film with superb acting; I loved every minute of it and recommend it to all of you"
-    rewritten(other, 8, lambda row: {**row, "policy": {**row["policy"], "text": praise}})
-    texts = module._longest_texts([run, other])
-    assert {completion.text for completion in texts.values()} == {praise}
-    # its verdicts were not judged on these texts, and the judge says so
+    longest = by_name(run)["longest"]
+    assert longest.by_seed == {3: letters(run, 0)}
+    assert longest.num_labels == 0
+    other = praising(changed(tmp_path, "other", strategy={"name": "random"}, seed=4), 0)
+    found = by_name(run, other)["longest"].by_seed
+    assert list(found) == [4]
+    assert found[4] != letters(run, 0)
+    assert found[4].count("w") > letters(run, 0).count("w")
+    assert {text.text for text in module._longest_texts([run, other]).values()} == {PRAISE}
+
+
+def test_the_longest_text_is_never_a_trained_policy_s(tmp_path: Path) -> None:
+    run = Run(GOLDEN)
+    trained = praising(changed(tmp_path, "other", strategy={"name": "random"}), 8)
+    texts = module._longest_texts([run, trained])
+    assert [texts[row["prompt_id"]].text for row in comparisons(run, 0)] == [
+        row["policy"]["text"] for row in comparisons(run, 0)
+    ]
+
+
+def test_verdicts_on_other_texts_than_the_recorded_ones_are_noticed(tmp_path: Path) -> None:
+    run = Run(GOLDEN)
+    other = praising(changed(tmp_path, "other", strategy={"name": "random"}), 8)
     with pytest.raises(
         SpecError, match=r"come out otherwise, imdb-\w+ first; the record was changed, or the judge was"
     ):

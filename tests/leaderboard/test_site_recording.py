@@ -88,7 +88,7 @@ def test_controls_are_there_for_each_seed(root: Path) -> None:
     (rows,) = store(root).recorded("tiny-runs").controls.values()
     assert [row.name for row in rows] == ["null", "copy", "longest", "shuffled"]
     assert all(tuple(row.by_seed) == SEEDS for row in rows)
-    assert {row.source for row in rows} == {"random", "all"}
+    assert {row.source for row in rows} == {"random", "theta_0"}
 
 
 def test_ranks_of_one_submission_are_those_that_it_states(root: Path) -> None:
