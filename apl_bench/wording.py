@@ -33,6 +33,11 @@ def _harmless(character: str) -> str:
     return "" if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") else character
 
 
+def quantity(num: int, one: str, more: str | None = None) -> str:
+    """1 seed, 6 seeds; the plural is given where it is irregular."""
+    return f"{num} {one if num == 1 else more or one + 's'}"
+
+
 def number(value: float | None, digits: int = 4, signed: bool = False) -> str:
     """A number with so many digits; a dash where there is none, never a 0."""
     if value is None or math.isnan(value):

@@ -103,13 +103,24 @@ def _row(made: Made, strategy: str, lines: Mapping[str, Sequence[str]]) -> dict[
         "ranked": True, "unranked_because": None, "rank": None, "tied_with": [], "curve": curve,
         "area": {"mean": finite(final.mean - 0.1), "se_seeds": 0.004, "se_two_way": 0.005, "interval": None},
         "area_difference": None,
-        "labels_to_target": {"target": 0.8, "num_labels": 402.0, "interval": [360.0, 455.0], "censored": False},
-        "labels_saved": {"target": 0.7, "num_labels": None, "interval": [None, None], "censored": True},
+        **_labels(difference, made.waypoints[-1]),
         "acquired": {"by_step": [], "share_wrong": 0.2, "accuracy": 0.8},
         "costs": {"num_labels": made.waypoints[-1], "num_judge_calls": 5632, "acquisition_generated_tokens": 82_000,
                   "acquisition_scored_tokens": 51_000, "generated_tokens": 291_479, "scored_tokens": 161_425,
                   "trained_tokens": 134_072, "seconds": 69.0, "cost_usd": 0.0},
     }  # fmt: skip
+
+
+def _labels(difference: Mapping[str, Any] | None, budget: int) -> dict[str, Any]:
+    """Labels needed and saved: more than the budget and less than none where it is not ahead of random."""
+    if difference is None:
+        return {"labels_to_target": None, "labels_saved": None}
+    ahead = (difference["mean"] or 0.0) > 0
+    saved, low, high = (110.0, 57.0, 152.0) if ahead else (None, None, 31.0)
+    ends = {"needed": [budget - high, None if low is None else budget - low], "saved": [low, high]}
+    common = {"target": 0.8, "censored": not ahead}
+    return {"labels_to_target": {**common, "num_labels": saved and budget - saved, "interval": ends["needed"]},
+            "labels_saved": {**common, "num_labels": saved, "interval": ends["saved"]}}  # fmt: skip
 
 
 def finite(value: float) -> float | None:
@@ -135,17 +146,18 @@ def _difference(y_RP: np.ndarray, baseline_RP: np.ndarray) -> dict[str, Any]:
     return {"mean": mean, "se_seeds": finite(found.estimate.se_seeds), "se_two_way": se, "interval": None,
             "worst": mean, "best": mean, "sd_seeds": finite(found.sd_seeds), "num_seeds": len(y_RP),
             "p": finite(found.p_value), "p_holm": finite(found.p_value),
-            "smallest_detectable": None if se is None else 2.9 * se, "smallest_detectable_holm": None}  # fmt: skip
+            "smallest_detectable": None if se is None else 2.9 * se,
+            "smallest_detectable_holm": None if se is None else 3.5 * se}  # fmt: skip
 
 
 def _controls(made: Made, lines: Mapping[str, Sequence[str]]) -> list[Control]:
-    source = next(iter(lines))
+    source, budget = next(iter(lines)), made.waypoints[-1]
     ties = dict.fromkeys(made.seeds, "t" * made.num_prompts)
     null = dict.fromkeys(made.seeds, ("wl" * made.num_prompts)[: made.num_prompts])
     return [Control("null", source, 0, null, "theta_0, drawn with other random numbers: recorded at 0 labels"),
-            Control("copy", source, made.waypoints[-1], ties, "the opponent's own texts: identical texts are a tie"),
+            Control("copy", source, budget, ties, "the opponent's own texts: identical texts are a tie"),
             Control("longest", "theta_0", 0, {}, "the judge gpt is not local: asking it would cost money"),
-            Control("shuffled", source, made.waypoints[-1], null, "a trained policy's texts, each behind another prompt")]  # fmt: skip
+            Control("shuffled", source, budget, null, "a trained policy's texts, each behind another prompt")]  # fmt: skip
 
 
 def _stated(made: Made, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

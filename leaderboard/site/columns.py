@@ -11,6 +11,7 @@ from apl_bench.leaderboard.site.boards import Row
 from apl_bench.wording import MISSING, number
 
 Value = float | None
+Cell = float | bool | None
 FAMILIES = {
     "": "At the full budget",
     "d": "Minus random, paired",
@@ -23,7 +24,8 @@ FAMILIES = {
 @dataclass(frozen=True)
 class Column:
     """`path` leads to the value in a row of apl-comparison/1, from its last point where it begins with "point";
-    `error` to its standard error, shown beside it. `family` is one of FAMILIES."""
+    `error` to its standard error, shown beside it. `family` is one of FAMILIES. A number of labels has a text `beyond`,
+    for what was not reached within the budget, and beside it the interval that stands at its path."""
 
     name: str
     title: str
@@ -34,6 +36,19 @@ class Column:
     signed: bool = False
     error: tuple[str, ...] = ()
     scale: float = 1.0
+    beyond: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its fields in JSON and CSV."""
+        more = ("low", "high", "censored") if self.beyond else ("se",) if self.error else ()
+        return (self.name, *(f"{self.name}_{one}" for one in more))
+
+    def cells(self, row: Row) -> tuple[Cell, ...]:
+        """The fields' values, None where there is none: an end of an interval also where it is beyond the budget."""
+        if self.beyond:
+            return (self.value(row), *self._ends(row), self._labels(row).get("censored"))
+        return (self.value(row), self.se(row)) if self.error else (self.value(row),)
 
     def value(self, row: Row) -> Value:
         """The number as results.json has it, None where there is none."""
@@ -46,9 +61,33 @@ class Column:
     def text(self, row: Row) -> str:
         """The number as people read it, without its error."""
         value = self.value(row)
-        if value is None and _is_censored(row, self.path):
-            return "not reached"
+        if value is None and self.beyond and self._labels(row).get("censored"):
+            return self._beyond(row)
+        return self._number(value)
+
+    def beside(self, row: Row) -> str:
+        """Its error or its interval as people read it, empty where there is none."""
+        if not self.beyond:
+            se = self.se(row)
+            return "" if se is None else f"±{number(se, 3)}"
+        ends = self._ends(row)
+        if ends == (None, None):
+            return ""
+        low, high = (self._beyond(row) if end is None else self._number(end) for end in ends)
+        return f"({low} to {high})"
+
+    def _number(self, value: Value) -> str:
         return number(None if value is None else value * self.scale, self.digits, self.signed)
+
+    def _labels(self, row: Row) -> Mapping[str, Any]:
+        return row.found.get(self.path[0]) or {}
+
+    def _ends(self, row: Row) -> tuple[Value, Value]:
+        low, high = self._labels(row).get("interval") or (None, None)
+        return low, high
+
+    def _beyond(self, row: Row) -> str:
+        return self.beyond.format(budget=row.outcomes.num_labels)
 
 
 def _at(row: Row, path: Sequence[str]) -> Value:
@@ -56,11 +95,6 @@ def _at(row: Row, path: Sequence[str]) -> Value:
     for key in path[1:] if path[0] == "point" else path:
         here = here.get(key) if isinstance(here, Mapping) else None
     return here if isinstance(here, (int, float)) and not isinstance(here, bool) else None
-
-
-def _is_censored(row: Row, path: Sequence[str]) -> bool:
-    found = row.found.get(path[0])
-    return isinstance(found, Mapping) and found.get("censored") is True
 
 
 COLUMNS = (
@@ -71,18 +105,19 @@ COLUMNS = (
            error=("point", "difference", "se_two_way")),
     Column("p_holm", "p Holm", "Exact sign flips of the seeds' differences, corrected for the submission's declared "
            "family; n seeds give none below 2 / 2^n", ("point", "difference", "p_holm"), "d", digits=4),
-    Column("smallest_detectable", "detectable", "The smallest difference from random that these seeds and prompts "
-           "could have shown: an absent difference below it is no evidence of equality",
-           ("point", "difference", "smallest_detectable"), "d"),
+    Column("smallest_detectable_holm", "detectable", "The smallest difference from random that these seeds and prompts "
+           "would show with probability .8, corrected for the family as p is: an absent difference below it is no "
+           "evidence of equality", ("point", "difference", "smallest_detectable_holm"), "d"),
     Column("se_seeds", "SE seeds", "Over seeds alone, as the paper prints it: it leaves out the luck of the prompts",
            ("point", "se_seeds"), "m"),
     Column("length_controlled", "length-controlled", "Win rate as it would be at equal lengths, by logistic regression",
            ("point", "length_controlled", "win_rate"), "m", error=("point", "length_controlled", "se")),
     Column("area", "area", "Mean height of the learning curve", ("area", "mean"), "m", error=("area", "se_two_way")),
-    Column("labels_to_target", "labels to target", "Labels until the target win rate",
-           ("labels_to_target", "num_labels"), "m", digits=0),
-    Column("labels_saved", "labels saved", "Fewer labels than random needs for its own final win rate",
-           ("labels_saved", "num_labels"), "m", digits=0, signed=True),
+    Column("labels_to_target", "labels to target", "Labels until the target win rate, with the 95 % interval; > the "
+           "budget where that does not reach", ("labels_to_target", "num_labels"), "m", digits=0, beyond=">{budget}"),
+    Column("labels_saved", "labels saved", "Fewer labels than random spent on its own final win rate, with the 95 % "
+           "interval; <0 where the budget does not reach", ("labels_saved", "num_labels"), "m", digits=0, signed=True,
+           beyond="<0"),
     Column("share_invalid", "invalid", "Share of verdicts that could not be read: they count neither way",
            ("point", "share_invalid"), "m"),
     Column("kl", "KL", "From theta_0, nats a completion", ("point", "beside", "kl"), "b", digits=2),
@@ -134,11 +169,6 @@ def identity_of(row: Row) -> dict[str, Any]:
     }
 
 
-def numbers_of(row: Row) -> dict[str, Value]:
-    """Every column's value and standard error, by name; None where there is none."""
-    found: dict[str, Value] = {}
-    for column in COLUMNS:
-        found[column.name] = column.value(row)
-        if column.error:
-            found[f"{column.name}_se"] = column.se(row)
-    return found
+def numbers_of(row: Row) -> dict[str, Cell]:
+    """Every column's fields by name, None where there is none."""
+    return {name: cell for column in COLUMNS for name, cell in zip(column.names, column.cells(row), strict=True)}

@@ -20,7 +20,7 @@ from apl_bench.wording import number, safe
 SCHEMA = "apl-leaderboard/1"
 _FORMULA = re.compile(r"^[=+\-@\t\r]")  # what a spreadsheet takes for a formula
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+!|<>~&$:@])")
-SHOWN = ("win_rate", "difference", "p_holm", "smallest_detectable", "length_controlled", "num_labels", "cost_usd")
+SHOWN = ("win_rate", "difference", "p_holm", "smallest_detectable_holm", "length_controlled", "num_labels", "cost_usd")
 
 
 def to_json(boards: Sequence[Board], entries: Sequence[Entry]) -> str:
@@ -73,7 +73,7 @@ def _control(row: ControlRow) -> dict[str, Any]:
 
 
 def to_csv(boards: Sequence[Board]) -> str:
-    """A line for each row, those that no longer stand included; empty where there is no number.
+    """A line for each row, those that no longer stand included; empty where there is no number, true or false.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
     """
@@ -93,7 +93,7 @@ def _texts_of_columns() -> list[str]:
 
 
 def _number_names() -> list[str]:
-    return [name for column in COLUMNS for name in (column.name, *([f"{column.name}_se"] if column.error else []))]
+    return [name for column in COLUMNS for name in column.names]
 
 
 def _csv_line(row: Row) -> dict[str, Any]:
@@ -102,7 +102,8 @@ def _csv_line(row: Row) -> dict[str, Any]:
     known |= {"rank_low": low, "rank_high": high, "seeds": format_seeds(known["seeds"]),
               "badges": "; ".join(known["badges"])}  # fmt: skip
     texts = {key: plain_cell(value) if isinstance(value, str) else value for key, value in known.items()}
-    return {**texts, **numbers_of(row)}
+    numbers = {name: str(cell).lower() if isinstance(cell, bool) else cell for name, cell in numbers_of(row).items()}
+    return {**texts, **numbers}
 
 
 def plain_cell(text: str) -> str:
@@ -125,7 +126,7 @@ def _markdown(board: Board) -> Iterator[str]:
         yield _line(head)
         yield _line(["---:", "---", "---", *["---:"] * len(columns)])
         for row in group.rows:
-            cells = [_with_error(column.text(row), column.se(row)) for column in columns]
+            cells = [f"{column.text(row)} {column.beside(row)}".rstrip() for column in columns]
             yield _line([rank_text(row), escaped(row.strategy), escaped(row.entry.id), *cells])
         yield ""
     for control in board.controls:
@@ -134,11 +135,7 @@ def _markdown(board: Board) -> Iterator[str]:
 
 
 def _rate(found: Estimate | None) -> str:
-    return _with_error(number(found.mean, 3), found.se_two_way) if found else "none"
-
-
-def _with_error(text: str, se: float | None) -> str:
-    return text if se is None else f"{text} ±{number(se, 3)}"
+    return f"{number(found.mean, 3)} ±{number(found.se_two_way, 3)}" if found else "none"
 
 
 def _line(cells: Sequence[str]) -> str:

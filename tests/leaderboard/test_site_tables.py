@@ -13,15 +13,15 @@ from markdown_it import MarkdownIt
 
 from apl_bench.benchmarks.made_submissions import Made, entry_of
 from apl_bench.leaderboard.site.boards import boards
-from apl_bench.leaderboard.site.columns import COLUMNS, rank_text
+from apl_bench.leaderboard.site.columns import COLUMNS, Column, rank_text
 from apl_bench.leaderboard.site.tables import escaped, plain_cell, to_csv, to_json, to_markdown
 
-SMALL: dict[str, Any] = {"num_prompts": 60, "seeds": (0, 1, 2)}
+SMALL: dict[str, Any] = {"num_prompts": 60, "seeds": tuple(range(7))}  # fewer than six separate nobody
 FORMULA = '=HYPERLINK("http://evil.example","x")'
 NAME = "| a | b |\n[x](javascript:alert(1)) <img src=x onerror=alert(1)> \u202e\x1b[31m"
 HOSTILE = Made(id="evil", name="<script>alert(1)</script>", submitter=FORMULA, skill={"random": 0.5, NAME: 0.8},
                **SMALL)  # fmt: skip
-MISSING = Made(id="missing", skill={"random": 0.5, "mine": 0.7}, outcomes={"mine": ["x" * 60] * 3}, **SMALL)
+MISSING = Made(id="missing", skill={"random": 0.5, "mine": 0.7}, outcomes={"mine": ["x" * 60] * 7}, **SMALL)
 FOUND = boards([entry_of(one) for one in (HOSTILE, MISSING)])
 LINES = list(csv.DictReader(io.StringIO(to_csv(FOUND))))
 
@@ -39,6 +39,54 @@ def test_json_has_every_column_and_null_where_there_is_no_number() -> None:
     assert missing["unranked_because"]
     assert [control["name"] for control in board["controls"]] == ["null", "copy", "longest", "shuffled"]
     assert value["history"][0]["event"] == "added"
+
+
+def test_json_and_csv_tell_what_was_not_reached_from_what_is_not_there() -> None:
+    made = entry_of(Made(id="labels", skill={"random": 0.5, "ahead": 0.9, "behind": 0.2}, **SMALL))
+    found = boards([made])
+    (board,) = json.loads(to_json(found, [made]))["boards"]
+    rows = {row["strategy"]: row for group in board["groups"] for row in group["rows"]}
+    fields = [f"labels_saved{end}" for end in ("", "_low", "_high", "_censored")]
+    assert [rows["ahead"][name] for name in fields] == [110.0, 57.0, 152.0, False]
+    assert [rows["behind"][name] for name in fields] == [None, None, 31.0, True]
+    assert [rows["random"][name] for name in fields] == [None, None, None, None]
+    lines = {line["strategy"]: line for line in csv.DictReader(io.StringIO(to_csv(found)))}
+    assert [lines["ahead"][name] for name in fields] == ["110.0", "57.0", "152.0", "false"]
+    assert [lines["behind"][name] for name in fields] == ["", "", "31.0", "true"]
+    assert [lines["random"][name] for name in fields] == ["", "", "", ""]
+    assert rows["behind"]["labels_to_target_low"] == 481.0
+    assert rows["behind"]["labels_to_target_high"] is None
+
+
+def column_of(name: str) -> Column:
+    return next(column for column in COLUMNS if column.name == name)
+
+
+@pytest.mark.parametrize(
+    ("found", "saved", "needed"),
+    [
+        ({"num_labels": 110.4, "interval": [57.0, 152.0], "censored": False}, "+110 (+57 to +152)", "110 (57 to 152)"),
+        ({"num_labels": 3.0, "interval": [None, 31.0], "censored": False}, "+3 (<0 to +31)", "3 (>512 to 31)"),
+        ({"num_labels": None, "interval": [None, 31.0], "censored": True}, "<0 (<0 to +31)", ">512 (>512 to 31)"),
+        ({"num_labels": None, "interval": [None, None], "censored": True}, "<0", ">512"),
+        ({"num_labels": 7.0, "interval": [None, None], "censored": False}, "+7", "7"),
+        (None, "-", "-"),
+    ],
+)
+def test_labels_are_shown_with_their_interval(found: dict[str, Any] | None, saved: str, needed: str) -> None:
+    (board,) = FOUND
+    row = replace(board.rows[0], found={**board.rows[0].found, "labels_saved": found, "labels_to_target": found})
+    for name, text in (("labels_saved", saved), ("labels_to_target", needed)):
+        column = column_of(name)
+        assert f"{column.text(row)} {column.beside(row)}".rstrip() == text
+
+
+def test_detectable_is_corrected_for_the_family_as_p_beside_it_is() -> None:
+    row = FOUND[0].rows[0]
+    difference = row.point["difference"]
+    assert column_of("smallest_detectable_holm").value(row) == difference["smallest_detectable_holm"]
+    assert difference["smallest_detectable_holm"] > difference["smallest_detectable"]
+    assert [column.name for column in COLUMNS if column.title == "detectable"] == ["smallest_detectable_holm"]
 
 
 def test_csv_agrees_with_the_boards() -> None:
