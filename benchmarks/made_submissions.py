@@ -154,10 +154,12 @@ def _controls(made: Made, lines: Mapping[str, Sequence[str]]) -> list[Control]:
     source, budget = next(iter(lines)), made.waypoints[-1]
     ties = dict.fromkeys(made.seeds, "t" * made.num_prompts)
     null = dict.fromkeys(made.seeds, ("wl" * made.num_prompts)[: made.num_prompts])
-    return [Control("null", source, 0, null, "theta_0, drawn with other random numbers: recorded at 0 labels"),
-            Control("copy", source, budget, ties, "the opponent's own texts: identical texts are a tie"),
-            Control("longest", "theta_0", 0, {}, "the judge gpt is not local: asking it would cost money"),
-            Control("shuffled", source, budget, null, "a trained policy's texts, each behind another prompt")]  # fmt: skip
+    return [
+        Control("null", source, 0, null, "theta_0, drawn with other random numbers: recorded at 0 labels"),
+        Control("copy", source, budget, ties, "the opponent's own texts: identical texts are a tie"),
+        Control("longest", "theta_0", 0, {}, "the judge gpt is not local: asking it would cost money"),
+        Control("shuffled", source, budget, null, "a trained policy's texts, each behind another prompt"),
+    ]
 
 
 def _stated(made: Made, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from apl_bench.cli.console import safe
+from apl_bench.wording import quantity
 
 if TYPE_CHECKING:
     from apl_bench.leaderboard.site.store import Store
@@ -50,8 +51,8 @@ def build(submissions: Path, out: Path, check: bool, workers: int) -> None:
         _check(store, out, workers)
         return
     files = build_site(store, out)
-    num = len(store.ids())
-    click.echo(f"{len(files)} files of {num} submission{'' if num == 1 else 's'}, {safe(out / 'index.html')} first")
+    num = quantity(len(store.ids()), "submission")
+    click.echo(f"{len(files)} files of {num}, {safe(out / 'index.html')} first")
 
 
 def _check(store: Store, out: Path, num_workers: int) -> None:
@@ -66,8 +67,7 @@ def _check(store: Store, out: Path, num_workers: int) -> None:
         click.echo(safe(line), err=True)
     if wrong:
         raise click.exceptions.Exit(1)
-    num = len(store.ids())
-    click.echo(f"{num} submission{'' if num == 1 else 's'} verified, and {safe(out)} is current")
+    click.echo(f"{quantity(len(store.ids()), 'submission')} verified, and {safe(out)} is current")
 
 
 @leaderboard_.command()

@@ -12,6 +12,7 @@ from apl_bench.leaderboard.site.history import BADGES, ENDINGS, Event
 from apl_bench.leaderboard.site.outcomes import Outcomes
 from apl_bench.leaderboard.submission import Submission
 from apl_bench.types import SpecError
+from apl_bench.wording import quantity
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Entry:
         """Recomputed, then what people gave."""
         verified = self.recorded.verified
         why = (
-            f"apl-bench {verified.version} recomputed every number of {verified.num_runs} runs from the recorded texts "
-            f"and {verified.num_judgments} raw replies, offline, and found what is claimed"
+            f"apl-bench {verified.version} recomputed every number of {quantity(verified.num_runs, 'run')} from the "
+            f"recorded texts and {verified.num_judgments} raw replies, offline, and found what is claimed"
         )
         given = [Badge(event.event, event.date, f"{event.why} ({event.by})") for event in self.events
                  if event.event in BADGES]  # fmt: skip

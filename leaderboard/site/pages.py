@@ -27,12 +27,13 @@ from apl_bench.leaderboard.site.figures import (
 )
 from apl_bench.leaderboard.site.history import EVENTS, Event
 from apl_bench.statistics import ALPHA
-from apl_bench.wording import number, safe
+from apl_bench.wording import number, quantity, safe
 
 if TYPE_CHECKING:
     import jinja2
 
 FIXED_COLUMNS = 5  # rank, strategy, the drawing, badges, since
+MAX_TIES = 8  # named in one list; leaderboard.json has all
 MAX_LETTERS = 160  # of a name in a table; its own page has the whole
 _CHECKSUM = re.compile(r"[0-9a-f]{40,64}")
 NUM_EVENTS = 60  # of the history, newest first; leaderboard.json has all
@@ -44,8 +45,8 @@ class Line:
 
     row: Row
     strategy: str
+    name: str
     by: str
-    tied: str
     place: Interval | None
     says: str
 
@@ -112,8 +113,8 @@ def _view(board: Board) -> BoardView:
     rates = [interval_of(row.point) for row in board.rows]
     axis = axis_over(rates)
     num_submissions = len({row.entry.id for row in board.rows})
-    facts = (f"{num_submissions} submission{'' if num_submissions == 1 else 's'}, {len(board.rows)} rows. Rows are "
-             "ranked only against those under the same heading.")  # fmt: skip
+    facts = (f"{quantity(num_submissions, 'submission')}, {quantity(len(board.rows), 'row')}. Rows are ranked only "
+             "against those under the same heading.")  # fmt: skip
     return BoardView(board, facts, axis, [_group(group, axis) for group in board.groups],
                      [_line(row, None) for row in board.ended])  # fmt: skip
 
@@ -133,13 +134,8 @@ def _line(row: Row, axis: Axis | None) -> Line:
         if interval
         else ""
     )
-    others = len(row.tied_with)
-    tied = (
-        f"tied with {others} other{'' if others == 1 else 's'}: {', '.join(map(cut, row.tied_with[:8]))}"
-        if others
-        else ""
-    )
-    return Line(row, cut(row.strategy), cut(row.entry.submission.submitter.name), tied, on(axis, interval), says)
+    stated = row.entry.submission
+    return Line(row, cut(row.strategy), cut(stated.name), cut(stated.submitter.name), on(axis, interval), says)
 
 
 def is_shown(row: Row) -> bool:
@@ -216,7 +212,8 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     environment.globals.update(harmless=safe, digits=number, rank_text=rank_text, rank_tip=RANK_TIP,
-                               short=lambda value: f"{value:.9g}", is_shown=is_shown)  # fmt: skip
+                               short=lambda value: f"{value:.9g}", is_shown=is_shown, quantity=quantity, cut=cut,
+                               max_ties=MAX_TIES)  # fmt: skip
     return environment
 
 

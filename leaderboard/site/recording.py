@@ -21,6 +21,7 @@ from apl_bench.leaderboard.submission import Submission
 from apl_bench.leaderboard.verifying import Options, Verification, verify
 from apl_bench.records import Run, find_runs
 from apl_bench.types import SpecError
+from apl_bench.wording import quantity
 
 NUM_PAIRS = 60  # single pairs in a recorded report: it is committed, and stays light
 NUM_SHOWN = 5  # failures of a submission in one message
@@ -60,7 +61,7 @@ def opened(store: Store, submission: str, num_workers: int) -> Iterator[Opened]:
 
 
 def _failures(submission: str, found: Verification) -> Iterator[str]:
-    yield f"{submission} fails {len(found.failures)} checks; apl-bench verify lists all"
+    yield f"{submission} fails {quantity(len(found.failures), 'check')}; apl-bench verify lists all"
     for failure in found.failures[:NUM_SHOWN]:
         yield f"  {failure.code} {failure.place}: {failure.sentence}"
 
@@ -70,7 +71,8 @@ def record(store: Store, submission: str, num_workers: int, today: str) -> Itera
     with opened(store, submission, num_workers) as found:
         store.write_verified(submission, _verified(found.verification, today))
         store.write_outcomes(submission, found.outcomes())
-        yield f"{submission}: {found.verification.num_runs} runs verified, {len(found.verification.flags)} flags"
+        checked = found.verification
+        yield f"{submission}: {quantity(checked.num_runs, 'run')} verified, {quantity(len(checked.flags), 'flag')}"
         _write_report(store, submission, found.runs)
         yield from _write_controls(store, submission, found)
     if not any(event.id == submission and event.event == "added" for event in read_history(store.history)):

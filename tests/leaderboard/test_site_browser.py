@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ SORTED = """
 return Array.from(document.querySelectorAll('thead th[aria-sort]')).map(
     th => [th.textContent.trim(), th.getAttribute('aria-sort')]);
 """
+FIND = """const box = document.querySelector('#find');
+box.value = arguments[0];
+box.dispatchEvent(new Event('input'));"""
 SHOWN = (
     "return Array.from(document.querySelectorAll('tbody[data-division] tr.row')).filter(row => row.offsetParent).length"
 )
@@ -131,9 +135,7 @@ def test_filters_by_word_and_division_and_reproductions(index: Browser) -> None:
     assert index.text("#status") == "3 of 13 rows"
     assert index.run(SHOWN) == 3
     index.press(ENTER)  # sends nothing anywhere
-    index.run(
-        "document.querySelector('#find').value = ''; document.querySelector('#find').dispatchEvent(new Event('input'))"
-    )
+    index.run(FIND, "")
     index.click("#division option[value=open]")
     assert index.text("#status") == "2 of 13 rows"
     assert (
@@ -142,6 +144,53 @@ def test_filters_by_word_and_division_and_reproductions(index: Browser) -> None:
         )
         == 1
     )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "num"),
+    [("random", 4), ("built-IN strat", 3), ("first", 3), ("lee", 2), ("online", 2), ("no such thing", 0)],
+    ids=["strategy", "name", "id", "submitter", "id alone", "nothing"],
+)
+def test_a_row_is_found_by_strategy_name_id_and_submitter(index: Browser, wanted: str, num: int) -> None:
+    index.run(FIND, wanted)
+    assert index.run(SHOWN) == num
+    assert index.text("#status") == f"{num} of 13 rows"
+
+
+def test_a_row_says_whose_submission_it_is_and_links_it(index: Browser) -> None:
+    links = "return Array.from(document.querySelectorAll('tbody th.name a')).map(a => [a.textContent.trim(), " \
+            "a.getAttribute('href')])"  # fmt: skip
+    assert ["good Built-in strategies", "submissions/first/index.html"] in index.run(links)
+
+
+TIES = "tr[data-id=first] button.ties"
+LIST = """const button = document.querySelector(arguments[0]);
+const list = document.getElementById(button.getAttribute('popovertarget')), at = list.getBoundingClientRect();
+return [list.matches(':popover-open'), list.textContent, at.left >= 0 && at.right <= innerWidth && at.height > 0];"""
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("key", [ENTER, SPACE, ""], ids=["enter", "space", "touch"])
+def test_ties_are_named_for_keyboard_and_touch_on_any_width(browser: Browser, site: Path, width: int, key: str) -> None:
+    for _ in quiet(browser, site / "index.html"):
+        browser.show_as(width, 740, "light")
+        assert browser.run(LIST, TIES)[0] is False
+        if key:
+            browser.run("document.querySelector(arguments[0]).focus()", TIES)
+            browser.press(key)
+        else:
+            browser.click(TIES)
+        is_open, text, is_in_sight = browser.run(LIST, TIES)
+        assert is_open
+        assert is_in_sight
+        assert text.startswith("Tied with ")
+        assert re.search(r": \w+ \(\w+\)", text)
+
+
+def test_why_a_row_has_no_rank_is_written_beside_it(index: Browser) -> None:
+    says = "return Array.from(document.querySelectorAll('tbody th.name')).find(th => th.innerText.includes('unread'))" \
+           ".innerText"  # fmt: skip
+    assert "not ranked: its win rate is missing" in index.run(says)
 
 
 def test_families_of_columns_are_shown_and_hidden_without_a_script(index: Browser) -> None:

@@ -123,7 +123,7 @@ def test_an_edited_submission_is_refused_by_the_check_and_not_recorded(root: Pat
     edit(root / "leaderboard" / "submissions" / "tiny-runs" / "submission.json", lambda value: value.update(note="x"))
     done = check(root)
     assert done.exit_code == 1
-    assert "tiny-runs fails 1 checks" in done.stderr
+    assert "tiny-runs fails 1 check; " in done.stderr
     done = call(root, "record", "--workers", "1", "tiny-runs")
     assert done.exit_code == 2
     assert "V1" in done.stderr

@@ -48,6 +48,12 @@
   const division = document.getElementById('division');
   const repeats = document.getElementById('repeats');
 
+  // Strategy, the submission's name and submitter, as they stand in the row, and its id, which does not.
+  function identity(row) {
+    const parts = [row.querySelector('th a').textContent, row.querySelector('th .by').textContent, row.dataset.id];
+    return parts.join(' ').toLowerCase();
+  }
+
   function filter() {
     const wanted = find.value.trim().toLowerCase();
     let shown = 0, all = 0;
@@ -56,7 +62,7 @@
       let some = false;
       body.querySelectorAll('tr.row').forEach(function (row) {
         const fits = here && (repeats.checked || !row.hasAttribute('data-repeat')) &&
-          row.cells[1].textContent.toLowerCase().includes(wanted);
+          identity(row).includes(wanted);
         row.hidden = !fits;
         some = some || fits;
         all += 1;
@@ -64,7 +70,7 @@
       });
       body.hidden = !some;
     });
-    say(shown === all ? all + ' rows' : shown + ' of ' + all + ' rows');
+    say((shown === all ? '' : shown + ' of ') + all + (all === 1 ? ' row' : ' rows'));
   }
 
   find.addEventListener('input', filter);
