@@ -26,13 +26,15 @@ from apl_bench.leaderboard.submission import (
 )
 from apl_bench.provenance import checkout, source_sha256
 from apl_bench.records import Run
+from apl_bench.statistics import Family
 from apl_bench.types import SpecError
 
 
 @dataclass(frozen=True)
 class Statement:
     """What only its author can say of a submission. `id`: None for the name as a folder's name. `card`: None for the
-    template. `num_runs_tried`: all runs made while this was developed, failed and dropped ones included."""
+    template. `num_runs_tried`: all runs made while this was developed, failed and dropped ones included. `family`: the
+    hypotheses that were declared before the runs; None where none were."""
 
     name: str
     submitter: Submitter
@@ -43,6 +45,7 @@ class Statement:
     card: str | None
     id: str | None = None
     created: datetime | None = None
+    family: Family | None = None
 
 
 def build(runs: Sequence[Run], statement: Statement, out: Path) -> Path:
@@ -51,7 +54,7 @@ def build(runs: Sequence[Run], statement: Statement, out: Path) -> Path:
     Raises SpecError for runs that cannot be one submission, and for statements that are not true of them.
     """
     _refuse_incomplete(runs)
-    facts = facts_of(runs)
+    facts = facts_of(runs, statement.family)
     _refuse_untrue(statement, facts)
     card = statement.card or template(statement.name, [strategy_label(run.spec) for run in _first_seeds(runs)],
                                       statement.num_runs_tried)  # fmt: skip
@@ -96,6 +99,7 @@ def _stated(runs: Sequence[Run], statement: Statement, facts: Facts) -> Submissi
         num_runs_tried=statement.num_runs_tried,
         licence=statement.licence,
         note=statement.note,
+        family=statement.family,
         **{name: getattr(facts, name) for name in Facts.__dataclass_fields__},
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
+from apl_bench.leaderboard.comparison_fields import ALL, COMPARISON, Required, inside, of_item
 from apl_bench.leaderboard.facts import facts_of
 from apl_bench.leaderboard.findings import Finding, shown
 from apl_bench.leaderboard.submission import RESULTS_FILE, SUBMISSION_FILE, Submission
@@ -33,34 +35,51 @@ _REMEDY = "build the submission again with apl-bench submit: it states what the 
 def claim_findings(submission: Submission, runs: Sequence[Run]) -> Iterator[Finding]:
     """Differences between the statements and the runs."""
     try:
-        facts = facts_of(runs)
+        facts = facts_of(runs, submission.family)
     except SpecError as error:
-        yield Finding("V215", "runs", shown(str(error)), "submit runs of one task, preset, settings, data and weights")
+        yield Finding("V215", "runs", shown(str(error)), "submit runs of one task, preset, settings, data and weights, "
+                      "and a family of hypotheses about them")  # fmt: skip
         return
     if submission.division == "closed" and facts.changes:
         yield Finding("V201", SUBMISSION_FILE, f"division closed, and the preset is changed: {shown(facts.changes)}",
                       "submit to division open")  # fmt: skip
-    found = [(SUBMISSION_FILE, "V307", name, _plain(getattr(submission, name)), _plain(getattr(facts, name)))
-             for name in _STATED]  # fmt: skip
-    found.append((RESULTS_FILE, "V306", "", _plain(submission.results), _plain(facts.results)))
-    for file, code, name, stated, recomputed in found:
-        for place, ours, theirs in list(differences(name, stated, recomputed))[:MOST_SHOWN]:
-            yield Finding(code, f"{file} {place}", f"it states {shown(ours)}; the runs give {shown(theirs)}", _REMEDY)
+    for name in _STATED:
+        stated, recomputed = _plain(getattr(submission, name)), _plain(getattr(facts, name))
+        yield from _findings("V307", SUBMISSION_FILE, differences(name, stated, recomputed))
+    results = differences("", _plain(submission.results), _plain(facts.results), [COMPARISON])
+    yield from _findings("V306", RESULTS_FILE, results)
     if submission.num_runs_tried < len(runs):
         yield Finding("V307", f"{SUBMISSION_FILE} num_runs_tried", f"it states {submission.num_runs_tried}, and "
                       f"{len(runs)} runs are submitted", "say how many runs were made in all")  # fmt: skip
 
 
-def differences(place: str, stated: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Leaves that differ by more than 1e-9, with their paths."""
+def _findings(code: str, file: str, found: Iterator[tuple[str, Any, Any]]) -> Iterator[Finding]:
+    for place, ours, theirs in islice(found, MOST_SHOWN):
+        yield Finding(code, f"{file} {place}", f"it states {shown(ours)}; the runs give {shown(theirs)}", _REMEDY)
+
+
+def differences(place: str, stated: Any, found: Any, required: Required = ALL) -> Iterator[tuple[str, Any, Any]]:
+    """Leaves that differ by more than 1e-9, with their paths: all that is stated, and fields that are `required`."""
     if isinstance(stated, Mapping) and isinstance(found, Mapping):
         for name in dict.fromkeys([*found, *stated]):
-            yield from differences(f"{place} {shown(name)}".strip(), stated.get(name), found.get(name))
+            if name in stated or required is ALL or name in required:
+                yield from differences(f"{place} {shown(name)}".strip(), stated.get(name, ABSENT),
+                                       found.get(name, ABSENT), inside(required, name))  # fmt: skip
     elif isinstance(stated, list) and isinstance(found, list) and len(stated) == len(found):
         for number, (ours, theirs) in enumerate(zip(stated, found, strict=True)):
-            yield from differences(f"{place}[{number}]", ours, theirs)
+            yield from differences(f"{place}[{number}]", ours, theirs, of_item(required))
     elif not _same(stated, found):
         yield place, stated, found
+
+
+class _Absent:
+    """A field that is not there, which is something else than null."""
+
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+ABSENT = _Absent()
 
 
 def _same(stated: Any, found: Any) -> bool:

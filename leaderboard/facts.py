@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apl_bench.comparison import strategy_label
 from apl_bench.comparison.grouping import leaves
@@ -16,6 +16,9 @@ from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run
 from apl_bench.spec import RunSpec
 from apl_bench.types import SpecError
+
+if TYPE_CHECKING:
+    from apl_bench.statistics import Family
 
 PRESET_PREFIX = "apl-preset/1"
 _COUNTED = (
@@ -46,12 +49,15 @@ class Facts:
     results: tuple[Mapping[str, Any], ...]
 
 
-def facts_of(runs: Sequence[Run]) -> Facts:
-    """The facts of complete runs. Raises SpecError where they are not of one task, preset and settings."""
-    from apl_bench.comparison import compare  # with scipy and statsmodels, which whoever looks at one run does not need
+def facts_of(runs: Sequence[Run], family: Family | None = None) -> Facts:
+    """The facts of complete runs; `family`: the declared one, None for that of `apl-bench compare` without one.
+
+    Raises SpecError where runs are not of one task, preset and settings, and for a family that is not about them.
+    """
+    from apl_bench.comparison import Plan, compare  # with scipy, statsmodels: whoever looks at one run needs neither
     from apl_bench.comparison_json import comparison_json
 
-    comparisons = compare(runs)
+    comparisons = compare(runs, Plan(family))
     if len(comparisons) != 1:
         names = ", ".join(comparison.name for comparison in comparisons)
         raise SpecError(f"these runs are of {len(comparisons)} tasks, presets or settings ({names}); a submission is "

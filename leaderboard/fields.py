@@ -14,13 +14,14 @@ _MAX_TEXT = 400
 
 
 class Fields:
-    """An object with exactly these names. Every method raises Refused (V110), which says what was there."""
+    """An object with exactly these names, of which `optional` ones may be absent. Every method raises Refused (V110),
+    which says what was there."""
 
-    def __init__(self, value: Any, place: str, names: Sequence[str]) -> None:
+    def __init__(self, value: Any, place: str, names: Sequence[str], optional: Sequence[str] = ()) -> None:
         self._place = place
         if not isinstance(value, dict):
             raise refuse("V110", place, f"it is {shown(value)}; expected an object", _REMEDY)
-        odd = sorted(set(value) ^ set(names))
+        odd = sorted((set(value) ^ set(names)) - (set(optional) - set(value)))
         if odd:
             word = "lacks the field" if odd[0] in names else "has the unknown field"
             raise refuse("V110", place, f"it {word} {shown(odd[0])}", _REMEDY)
@@ -99,6 +100,10 @@ class Fields:
         if not isinstance(value, dict):
             raise self.wrong(name, "an object")
         return value
+
+    def optional_table(self, name: str, names: Sequence[str]) -> Fields | None:
+        """An object with exactly these names; None where the field is absent."""
+        return self.table(name, names) if name in self._value else None
 
     def table(self, name: str, names: Sequence[str]) -> Fields:
         """An object with exactly these names."""

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from apl_bench.leaderboard.fields import Fields
-from apl_bench.leaderboard.findings import refuse
+from apl_bench.leaderboard.findings import refuse, shown
 from apl_bench.leaderboard.strict import MAX_CARD_BYTES, read_json, read_text
-from apl_bench.types import JSON
+from apl_bench.types import JSON, SpecError
+
+if TYPE_CHECKING:
+    from apl_bench.statistics import Family
 
 SCHEMA, MANIFEST_SCHEMA = "apl-submission/1", "apl-manifest/1"
 COMPARISON_SCHEMA = "apl-comparison/1"
@@ -28,6 +31,7 @@ _ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MOST = 10**12  # of what is counted
+_FAMILY = ("alpha", "rule", "declared", "hypotheses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class Submission:
 
     A submission is of one task and one preset with the same settings for all its runs; `changes` are those that differ
     from the preset as it ships, such as `training.epochs=3`, none in division closed. `preset_sha256` is over all
-    settings but strategy and seed, as resolved.
+    settings but strategy and seed, as resolved. `family`: the hypotheses that were declared, None where none were.
     """
 
     id: str
@@ -140,6 +144,7 @@ class Submission:
     claims: tuple[Claim, ...]
     licence: str
     note: str
+    family: Family | None = None
     results: tuple[Mapping[str, Any], ...] = ()
     card: str = ""
 
@@ -154,7 +159,7 @@ class Submission:
     @classmethod
     def of(cls, stated: Any, results: Sequence[Mapping[str, Any]], card: str) -> Self:
         """From the value of submission.json. Raises Refused (V110) for unknown, missing and mistyped fields."""
-        table = Fields(stated, SUBMISSION_FILE, ("schema", *_stated()))
+        table = Fields(stated, SUBMISSION_FILE, ("schema", *_stated()), optional=["family"])
         table.one_of("schema", [SCHEMA])
         return cls(
             id=table.text("id", pattern=_ID),
@@ -176,6 +181,7 @@ class Submission:
             claims=tuple(_claim(item) for item in table.tables("claims", _names(Claim))),
             licence=table.text("licence", 1, 100),
             note=table.text("note", 0, 4000),
+            family=_family(table.optional_table("family", _FAMILY)),
             results=tuple(results),
             card=card,
         )
@@ -183,7 +189,9 @@ class Submission:
     def to_json(self) -> dict[str, JSON]:
         """The value of submission.json."""
         stated = asdict(self)
-        return {"schema": SCHEMA, **{name: _listed(stated[name]) for name in _stated()}}
+        found = {"schema": SCHEMA, **{name: _listed(stated[name]) for name in _stated()}}
+        del found["family"]
+        return found if self.family is None else {**found, "family": self.family.to_table()}
 
 
 def _listed(value: Any) -> Any:
@@ -255,3 +263,19 @@ def _claim(table: Fields) -> Claim:
     num_labels, num_seeds = table.whole("num_labels", 0, _MOST), table.whole("num_seeds", 1, 10**6)
     return Claim(table.text("strategy", 1, 400), num_labels, num_seeds, table.number("win_rate", 0, 1),
                  table.optional_number("se_two_way", 0, 1))  # fmt: skip
+
+
+def _family(table: Fields | None) -> Family | None:
+    if table is None:
+        return None
+    from apl_bench.statistics.families import RULE, Family, Hypothesis  # with scipy, which no worker needs
+
+    table.one_of("rule", [RULE])
+    if not table.truth("declared"):
+        raise table.wrong("declared", "true, or no family at all")
+    hypotheses = tuple(Hypothesis(item.text("strategy", 1, 400), item.whole("num_labels", 0, _MOST))
+                       for item in table.tables("hypotheses", _names(Hypothesis)))  # fmt: skip
+    try:
+        return Family(hypotheses, table.number("alpha", 0, 1), declared=True)
+    except SpecError as error:
+        raise refuse("V110", f"{SUBMISSION_FILE} family", shown(str(error)), "declare each hypothesis once") from None
