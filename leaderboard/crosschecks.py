@@ -88,7 +88,8 @@ def harness_findings(submission: Submission) -> Iterator[Finding]:
     if submission.division == "closed" and (harness.dirty or with_source(harness.source_sha256) is None):
         what = "has changes that no commit has" if harness.dirty else "is none of a release, and not this one"
         yield Finding("V210", place, f"the harness of the sources {harness.source_sha256[:12]} {what}",
-                      "run with a released version, or submit to division open")  # fmt: skip
+                      "run with a release of leaderboard/releases.json, ask a maintainer to list the commit, or submit "
+                      "to division open")  # fmt: skip
 
 
 def _plugins(submission: Submission, report: RunReport, prints: Prints) -> Iterator[Finding]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from apl_bench.cli.console import safe
 from apl_bench.types import SpecError
+
+if TYPE_CHECKING:
+    from apl_bench.records import Run
 
 OUT = Path("leaderboard/submissions")
 
@@ -25,6 +29,9 @@ OUT = Path("leaderboard/submissions")
               "[default: as many as are submitted]")  # fmt: skip
 @click.option("--card", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Markdown with the headings of the template.  [default: the template, to be filled in]")  # fmt: skip
+@click.option("--family", "family_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Hypotheses as JSON, as they were declared before the runs; see docs/statistics.md.  [default: each "
+                   "other ranked strategy, at the last waypoint]")  # fmt: skip
 @click.option("--licence", default="CC0-1.0", show_default=True, help="Of the texts and judgments.")
 @click.option("--note", default="", help="A sentence or two, to be published.")
 @click.option("--id", "identifier", help="The folder's name.  [default: from --name]")
@@ -38,8 +45,11 @@ def submit(runs: tuple[Path, ...], name: str, out: Path, **options: Any) -> None
     from apl_bench.leaderboard.building import Statement, build
     from apl_bench.leaderboard.submission import Submitter
     from apl_bench.records import find_runs
+    from apl_bench.statistics import Family
 
     found = find_runs(runs)
+    if options["division"] == "closed":
+        _warn_of_harness(found)
     statement = Statement(
         name=name,
         submitter=Submitter(options["submitter"], options["contact"], options["affiliation"]),
@@ -49,6 +59,7 @@ def submit(runs: tuple[Path, ...], name: str, out: Path, **options: Any) -> None
         note=options["note"],
         card=_card(options["card"]),
         id=options["identifier"],
+        family=Family.read(options["family_file"]) if options["family_file"] else None,
     )
     folder = build(found, statement, out)
     num_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -56,6 +67,18 @@ def submit(runs: tuple[Path, ...], name: str, out: Path, **options: Any) -> None
         f"{len(found)} runs in {num_bytes / 1e6:.2f} MB ({num_bytes / len(found) / 1e3:.0f} kB a run): {safe(folder)}"
     )
     click.echo(f"Next: apl-bench verify {safe(folder)}    # then read docs/submissions.md")
+
+
+def _warn_of_harness(runs: Sequence[Run]) -> None:
+    """Before anything is packed: whether division closed takes what the runs were made with."""
+    from apl_bench.leaderboard.building import harness_of
+    from apl_bench.leaderboard.releases import doubt
+
+    harness = harness_of(runs)
+    said = doubt(harness.source_sha256, harness.dirty)
+    if said:
+        click.echo(f"warning: {said}. Where they do not count division closed fails with V210: ask a maintainer to "
+                   "list their commit, or give --division open; see docs/submissions.md", err=True)  # fmt: skip
 
 
 def _card(path: Path | None) -> str | None:
