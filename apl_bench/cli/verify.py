@@ -11,6 +11,7 @@ import click
 
 from apl_bench.cli.console import heading, safe
 from apl_bench.types import SpecError
+from apl_bench.wording import quantity
 
 if TYPE_CHECKING:
     from apl_bench.leaderboard.findings import Finding
@@ -25,7 +26,7 @@ SCHEMA = "apl-verification/1"
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a list with an object for each DIR.")
 @click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes.")
 @click.option("--against", type=click.Path(exists=True, file_okay=False, path_type=Path),
-              help="Submissions: say which of their replies and evaluations a DIR has as well.")  # fmt: skip
+              help="A folder of submissions: say which of their replies and evaluations a DIR has.")  # fmt: skip
 @click.option("--unpack", type=click.Path(path_type=Path),
               help="Leave the run directories here, for replay, compare and report; of one DIR alone.")  # fmt: skip
 def verify(folders: tuple[Path, ...], as_json: bool, workers: int, against: Path | None, unpack: Path | None) -> None:
@@ -51,9 +52,19 @@ def verify(folders: tuple[Path, ...], as_json: bool, workers: int, against: Path
 
 
 def _others(against: Path | None, folder: Path) -> tuple[Path, ...]:
+    """The submissions in the folder `against`, but for the one that is verified."""
+    from apl_bench.leaderboard.submission import MANIFEST_FILE, SUBMISSION_FILE
+
     if against is None:
         return ()
-    return tuple(path for path in sorted(against.iterdir()) if path.is_dir() and path.resolve() != folder.resolve())
+    if any((against / name).is_file() for name in (SUBMISSION_FILE, MANIFEST_FILE)):
+        raise SpecError(f"--against {safe(against)} is a submission; expected the folder in which submissions stand, "
+                        f"which here is {safe(against.resolve().parent)}")  # fmt: skip
+    found = [path for path in sorted(against.iterdir()) if path.is_dir()]
+    if not any((path / SUBMISSION_FILE).is_file() for path in found):
+        raise SpecError(f"--against {safe(against)} holds no submission; expected the folder in which submissions "
+                        "stand, such as leaderboard/submissions")  # fmt: skip
+    return tuple(path for path in found if path.resolve() != folder.resolve())
 
 
 def to_json(found: Verification) -> dict[str, object]:
@@ -73,9 +84,10 @@ def to_json(found: Verification) -> dict[str, object]:
 
 
 def _lines(found: Verification) -> Iterator[str]:
-    num = f"{found.num_runs} runs, {found.num_judgments} judgments"
-    verdict = "everything comes out as claimed" if found.passed else f"{len(found.failures)} FAILURES"
-    yield heading(f"{found.id}: {num}, {verdict}, {len(found.flags)} flags")
+    num = f"{quantity(found.num_runs, 'run')}, {quantity(found.num_judgments, 'judgment')}"
+    failures = quantity(len(found.failures), "failure").upper()
+    verdict = "everything comes out as claimed" if found.passed else failures
+    yield heading(f"{found.id}: {num}, {verdict}, {quantity(len(found.flags), 'flag')}")
     for title, findings in (("Failures", found.failures), ("Flags, for a person to look at", found.flags)):
         yield from _listed(title, findings)
     yield ""

@@ -112,6 +112,18 @@ def test_submit_and_verify_from_the_command_line(made: Path, tmp_path: Path) -> 
     assert CliRunner().invoke(main, command).exit_code == 2  # it is there already
 
 
+def test_it_is_held_against_the_folder_of_submissions_and_nothing_else(honest: Path, tmp_path: Path) -> None:
+    command = ["verify", str(honest), "--workers", "1", "--against"]
+    assert CliRunner().invoke(main, [*command, str(honest.parent)]).exit_code == 0
+    done = CliRunner().invoke(main, [*command, str(honest)])
+    assert done.exit_code == 2
+    assert f"is a submission; expected the folder in which submissions stand, which here is {tmp_path}" in done.output
+    (tmp_path / "empty").mkdir()
+    done = CliRunner().invoke(main, [*command, str(tmp_path / "empty")])
+    assert done.exit_code == 2
+    assert "holds no submission" in done.output
+
+
 def test_a_resumed_step_is_told_of_twice_and_passes(forger: Forger) -> None:
     events = forger.rows("events.jsonl")
     twice = [event for event in events for _ in range(2 if event["event"] == "acquired" else 1)]
