@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from apl_bench.leaderboard import crosschecks
+from apl_bench.power import fewest_for_sign_flips
 from apl_bench.statistics import estimate
-from apl_bench.statistics.ranks import Rank, rank_intervals, t_test_p
+from apl_bench.statistics.ranks import MIN_SEEDS, Rank, rank_intervals, t_test_p
 from apl_bench.statistics.simulation import Luck, outcomes
 
 
@@ -23,8 +25,14 @@ def test_far_apart_is_ranked_and_near_is_tied() -> None:
     assert rank_intervals(made(0.60, 0.75, 0.601)) == [Rank(2, 3, (2,)), Rank(1, 1, ()), Rank(2, 3, (0,))]
 
 
-def test_one_seed_separates_nobody() -> None:
-    assert rank_intervals(made(0.3, 0.8, num_seeds=1)) == [Rank(1, 2, (1,)), Rank(1, 2, (0,))]
+@pytest.mark.parametrize("num_seeds", [1, 2, MIN_SEEDS - 1])
+def test_few_seeds_separate_nobody(num_seeds: int) -> None:
+    assert rank_intervals(made(0.3, 0.8, num_seeds=num_seeds)) == [Rank(1, 2, (1,)), Rank(1, 2, (0,))]
+
+
+def test_few_are_those_with_which_no_exact_test_is_significant() -> None:
+    assert rank_intervals(made(0.3, 0.8, num_seeds=MIN_SEEDS)) == [Rank(2, 2, ()), Rank(1, 1, ())]
+    assert fewest_for_sign_flips() == MIN_SEEDS == crosschecks.MIN_SEEDS
 
 
 def test_one_strategy_and_none() -> None:
