@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,13 +97,27 @@ def _plan(asked: Asked, runs: Sequence[Run]) -> Plan:
 
 
 def _family(asked: Asked, runs: Sequence[Run]) -> Family | None:
+    from apl_bench.comparison import strategy_label
     from apl_bench.statistics import Family, Hypothesis
 
     if asked.family_file:
         return Family.read(asked.family_file)
     last = max(run.spec.loop.waypoints[-1] for run in runs)
     found = tuple(Hypothesis.parse(text, last) for text in asked.hypotheses)
+    for one in found:
+        _refuse_unknown(one.strategy, {strategy_label(run.spec) for run in runs})
     return Family(found, declared=True) if found else None
+
+
+def _refuse_unknown(strategy: str, ran: Collection[str]) -> None:
+    """SpecError for a name that neither a run nor any strategy has. What exists and was not run may be declared: it
+    counts in the correction, and a note says so."""
+    from apl_bench.registry import STRATEGIES
+    from apl_bench.spec import nearest
+
+    name = strategy.partition("(")[0]  # without its parameters
+    if strategy not in ran and name not in STRATEGIES.names():
+        raise nearest(strategy, "strategy", {*ran, *STRATEGIES.names()})
 
 
 def _printed(comparisons: Sequence[Comparison], asked: Asked) -> str:

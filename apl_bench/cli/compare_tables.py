@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from apl_bench.cli.console import MISSING, heading, number, safe, table
 from apl_bench.comparison import BASELINE, Comparison, Difference, Row, format_seeds
 from apl_bench.statistics import Estimate, Family
 from apl_bench.statistics.labels import Labels
+from apl_bench.wording import quantity
 
 MAIN = ("rank", "strategy", "win rate", "SE two-way", "SE seeds", f"minus {BASELINE}", "SE two-way", "p Holm",
         "detectable", "labels saved")  # fmt: skip
 KEY = (
     "rank: the best and the worst place that the data allow; strategies whose ranks overlap may be tied (--details).",
     "SE two-way: over seeds and test prompts. SE seeds: over seeds alone, as the paper prints it.",
-    "detectable: the smallest true difference that so many seeds would find in 4 of 5 experiments, after Holm's",
-    f"correction. labels saved: fewer than {BASELINE} bought, for its last win rate (95 %); <0: not reached.",
+    "detectable: the smallest true difference that so many seeds would find in 4 of 5 experiments, after Holm.",
 )
 DETAILS_KEY = (
     "p: exact sign flips of the seeds' differences, two-sided, for these prompts; n seeds give none below 2 / 2^n.",
@@ -32,21 +33,21 @@ MORE = "More, with intervals, judge and costs: --details. Every number is explai
 
 def to_text(comparison: Comparison) -> str:
     """The answer: ranks, win rates, differences from random with what they are worth, and the curves."""
-    parts = [_heading(comparison), _main_table(comparison.rows), _curves(comparison.rows)]
-    parts.append("\n".join([*_family_lines(comparison.family), *KEY, MORE, *_note_lines(comparison)]))
-    return "\n\n".join(parts)
+    parts = [_heading(comparison), _main_table(comparison), _curves(comparison.rows)]
+    lines = [*_family_lines(comparison.family), *_key_lines(comparison), MORE, *_note_lines(comparison)]
+    return "\n\n".join([*parts, "\n".join(lines)])
 
 
 def to_details(comparison: Comparison) -> str:
     """All of it."""
     rows = comparison.rows
-    parts = [_heading(comparison), _main_table(rows), _curves(rows), _rates(rows)]
+    parts = [_heading(comparison), _main_table(comparison), _curves(rows), _rates(rows)]
     if any(row.last.difference for row in rows):
         parts.append(_differences(rows))
     if any(row.to_target for row in rows):
-        parts.append(_labels_needed(rows))
+        parts.append(_labels_needed(comparison))
     parts += [_beside(rows), _learned(rows), _costs(rows)]
-    lines = [*_family_lines(comparison.family), *KEY, *DETAILS_KEY, *_note_lines(comparison)]
+    lines = [*_family_lines(comparison.family), *_key_lines(comparison), *DETAILS_KEY, *_note_lines(comparison)]
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
@@ -60,25 +61,35 @@ def _heading(comparison: Comparison) -> str:
 def _family_lines(family: Family | None) -> list[str]:
     if family is None:
         return []
-    num = len(family.hypotheses)
     named = ", ".join(f"{safe(one.strategy)} at {one.num_labels}" for one in family.hypotheses)
     declared = "as declared" if family.declared else "the default: none was declared"
-    hypotheses = "1 hypothesis" if num == 1 else f"{num} hypotheses"
+    hypotheses = quantity(len(family.hypotheses), "hypothesis", "hypotheses")
     return [f"p Holm: sign flips of the seeds' differences, corrected for {hypotheses} ({declared}):", f"  {named}."]
+
+
+def _key_lines(comparison: Comparison) -> list[str]:
+    rate = comparison.target
+    if rate is None:
+        return [*KEY, f"labels saved: fewer than {BASELINE} bought, for its last win rate (95 %); <0: not reached."]
+    return [
+        *KEY,
+        f"labels saved: fewer than {BASELINE} needs for a win rate of {rate:g} (95 %). < or >: one of the two did not",
+        "reach it; -: neither did; open: that end lies beyond what was bought.",
+    ]
 
 
 def _note_lines(comparison: Comparison) -> list[str]:
     return [f"note: {safe(note)}" for note in comparison.notes]
 
 
-def _main_table(rows: Sequence[Row]) -> str:
-    return table(MAIN, map(_main_cells, rows))
+def _main_table(comparison: Comparison) -> str:
+    return table(MAIN, [_main_cells(row, comparison.target) for row in comparison.rows])
 
 
-def _main_cells(row: Row) -> list[str]:
+def _main_cells(row: Row, target: float | None) -> list[str]:
     rate, found = row.last.win_rate, row.last.difference
     rates = [number(rate.mean), number(rate.se_two_way), number(rate.se_seeds)]
-    return [rank_text(row), row.strategy, *rates, *_difference_cells(found), saved_text(row.saved)]
+    return [rank_text(row), row.strategy, *rates, *_difference_cells(found), saved_text(row.saved, target)]
 
 
 def _difference_cells(found: Difference | None) -> list[str]:
@@ -96,24 +107,30 @@ def rank_text(row: Row) -> str:
     return str(best) if best == worst else f"{best}-{worst}"
 
 
-def saved_text(found: Labels | None) -> str:
-    """112 (40 to 170), or <0 where the rate was not reached."""
-    if found is None:
-        return MISSING
-    return _labels_text(found, "<0", "<0")
+def saved_text(found: Labels | None, target: float | None) -> str:
+    """112 (40 to 170), or <0 where random's last rate was not reached; for a stated target either end may be open, and
+    >112 says that random did not reach it."""
+    return MISSING if found is None else _labels_text(found, "<0" if target is None else "open")
 
 
 def needed_text(found: Labels | None, budget: int) -> str:
     """400 (342 to 472), or >512 where the rate was not reached."""
-    return MISSING if found is None else _labels_text(found, f">{budget}", f">{budget}")
+    return MISSING if found is None else _labels_text(found, f">{budget}")
 
 
-def _labels_text(found: Labels, beyond: str, end: str) -> str:
-    value = beyond if found.num_labels is None else f"{found.num_labels:.0f}"
-    if found.interval is None:
+def _labels_text(found: Labels, end: str) -> str:
+    value = _bound_text(found) if found.num_labels is None else f"{found.num_labels:.0f}"
+    if found.interval is None or value == MISSING:
         return value
     low, high = (end if limit is None else f"{limit:.0f}" for limit in found.interval)
     return value if low == high == value else f"{value} ({low} to {high})"
+
+
+def _bound_text(found: Labels) -> str:
+    """What is known of a number that lies beyond what was bought."""
+    if found.at_least is not None:
+        return f">{math.floor(found.at_least)}"
+    return MISSING if found.at_most is None else f"<{math.ceil(found.at_most)}"
 
 
 def _curves(rows: Sequence[Row]) -> str:
@@ -176,16 +193,14 @@ def _detail_cells(row: Row, found: Difference) -> list[str]:
             *bounds, *areas]  # fmt: skip
 
 
-def _labels_needed(rows: Sequence[Row]) -> str:
-    budget = rows[0].last.num_labels
-    return table(
-        ["labels needed", "target", "labels (95 %)", "saved (95 %)"],
-        (
-            [row.strategy, number(row.to_target.target), needed_text(row.to_target, budget), saved_text(row.saved)]
-            for row in rows
-            if row.to_target
-        ),
-    )
+def _labels_needed(comparison: Comparison) -> str:
+    budget = comparison.rows[0].last.num_labels
+    cells = [
+        [row.strategy, number(needed.target), needed_text(needed, budget), saved_text(row.saved, comparison.target)]
+        for row in comparison.rows
+        if (needed := row.to_target)
+    ]
+    return table(["labels needed", "target", "labels (95 %)", "saved (95 %)"], cells)
 
 
 def _beside(rows: Sequence[Row]) -> str:

@@ -27,7 +27,7 @@ from apl_bench.comparison.nouns import (
 )
 from apl_bench.comparison.standing import family_of, standings, tested
 from apl_bench.statistics import Bounds, area_under_curve, bounds, estimate, paired_difference, seed_means
-from apl_bench.statistics.labels import Efficiency, Labels, efficiency, to_fixed_target
+from apl_bench.statistics.labels import Labels, efficiency, saved_to_fixed_target, to_fixed_target
 from apl_bench.statistics.logistic import length_controlled
 from apl_bench.statistics.ranks import t_test_p
 from apl_bench.types import SpecError
@@ -62,6 +62,7 @@ def _compare_group(group: Group, plan: Plan) -> Comparison:
         spec.loop.regime,
         group.settings,
         family,
+        plan.target,
     )
 
 
@@ -74,7 +75,7 @@ def _row(arm: Arm, baseline: Arm | None, standing: Standing, plan: Plan) -> Row:
         area = estimate(area_under_curve(arm.y_WRP, arm.waypoints))
         if paired:
             area_difference = _difference(*(area_under_curve(y_WRP, arm.waypoints) for y_WRP in paired))
-    found = efficiency(*paired, np.array(arm.waypoints)) if paired and len(arm.waypoints) > 1 else None
+    to_target, saved = _labels(arm, paired, plan) if len(arm.waypoints) > 1 else (None, None)
     probabilities = acquired(arm)
     return Row(
         strategy=arm.strategy,
@@ -86,17 +87,21 @@ def _row(arm: Arm, baseline: Arm | None, standing: Standing, plan: Plan) -> Row:
         area_difference=area_difference,
         acquired=probabilities,
         standing=standing,
-        to_target=_to_target(arm, found, plan),
-        saved=found.saved if found else None,
+        to_target=to_target,
+        saved=saved,
         learned=learned(arm, probabilities),
         costs=costs(arm),
     )
 
 
-def _to_target(arm: Arm, found: Efficiency | None, plan: Plan) -> Labels | None:
-    if plan.target is None or len(arm.waypoints) < 2:
-        return found.to_target if found else None
-    return to_fixed_target(arm.y_WRP, plan.target, np.array(arm.waypoints))
+def _labels(arm: Arm, paired: tuple[np.ndarray, np.ndarray] | None, plan: Plan) -> tuple[Labels | None, Labels | None]:
+    """Labels needed, and labels saved, both for one target: the one that was stated, or the baseline's last rate."""
+    num_labels = np.array(arm.waypoints)
+    if plan.target is not None:
+        saved = saved_to_fixed_target(*paired, plan.target, num_labels) if paired else None
+        return to_fixed_target(arm.y_WRP, plan.target, num_labels), saved
+    found = efficiency(*paired, num_labels) if paired else None
+    return (found.to_target, found.saved) if found else (None, None)
 
 
 def _point(arm: Arm, w: int, num_labels: int, paired: tuple[np.ndarray, np.ndarray] | None) -> Point:

@@ -10,6 +10,8 @@ from apl_bench.comparison.nouns import BASELINE, Arm, Row, format_seeds
 from apl_bench.power import fewest_for_sign_flips, smallest_sign_flip_p
 from apl_bench.spec import RunSpec
 from apl_bench.statistics import Family
+from apl_bench.statistics.ranks import MIN_SEEDS
+from apl_bench.wording import quantity
 
 
 def notes_on(spec: RunSpec, arms: Sequence[Arm], rows: Sequence[Row], family: Family | None) -> Iterator[str]:
@@ -46,6 +48,10 @@ def _ranking_notes(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         if row.standing.unranked_because:
             yield f"{row.strategy} has no rank: {row.standing.unranked_because}"
+    ranked = [row for row in rows if row.standing.rank]
+    if len(ranked) > 1 and len(ranked[0].seeds) < MIN_SEEDS:
+        yield (f"with {quantity(len(ranked[0].seeds), 'seed')} no strategy is put ahead of another: that takes "
+               f"{MIN_SEEDS} seeds")  # fmt: skip
 
 
 def _family_notes(rows: Sequence[Row], family: Family) -> Iterator[str]:
@@ -58,9 +64,9 @@ def _family_notes(rows: Sequence[Row], family: Family) -> Iterator[str]:
     fewest = min((len(row.shared_seeds) for row in rows if row.shared_seeds), default=0)
     first = family.alpha / num
     if fewest and smallest_sign_flip_p(fewest) > first:
-        yield (f"{fewest} seeds give no p below {smallest_sign_flip_p(fewest):.2g}, and for {num} hypotheses Holm's "
-               f"correction asks {first:.2g} of the first: nothing can be significant before there are "
-               f"{fewest_for_sign_flips(first)} seeds")  # fmt: skip
+        yield (f"with {quantity(fewest, 'seed')} no p is below {smallest_sign_flip_p(fewest):.2g}, and for "
+               f"{quantity(num, 'hypothesis', 'hypotheses')} Holm's correction asks {first:.2g} of the first: nothing "
+               f"can be significant before there are {fewest_for_sign_flips(first)} seeds")  # fmt: skip
 
 
 def _run_notes(arms: Sequence[Arm]) -> Iterator[str]:

@@ -168,7 +168,7 @@ class Row:
 
     `acquired[t]` holds, for each preference bought in step t + 1 by any seed, the probability that the implicit
     preference model gave to its label before it was trained on it (figure 3 of the paper). `to_target` is None where
-    there is no target; `efficiency` where there is no random to save labels against.
+    there is no target, `saved` where there is no random to save labels against; both are for the same target.
     """
 
     strategy: str
@@ -193,7 +193,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Strategies of one task and preset: ranked ones first, best first, then the others by name; and what to know."""
+    """Strategies of one task and preset: ranked ones first, best first, then the others by name; and what to know.
+
+    `target` is the win rate that labels are counted to where one was stated; None: random's own at the last waypoint.
+    """
 
     name: str
     folder: Path
@@ -205,6 +208,7 @@ class Comparison:
     regime: str
     settings: Mapping[str, Any]
     family: Family | None
+    target: float | None
 
 
 @dataclass(frozen=True)

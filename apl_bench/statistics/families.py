@@ -51,6 +51,9 @@ class Family:
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
             raise SpecError(f"alpha is {self.alpha}; expected a number between 0 and 1, such as {ALPHA}")
+        if not self.hypotheses:
+            raise SpecError("the family has no hypothesis; expected one at least, or no family, which tests each "
+                            "ranked strategy at the last waypoint")  # fmt: skip
         if len(set(self.hypotheses)) < len(self.hypotheses):
             named = ", ".join(f"{one.strategy}@{one.num_labels}" for one in self.hypotheses)
             raise SpecError(f"a hypothesis stands twice in the family {named}; name each once")

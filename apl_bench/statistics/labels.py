@@ -1,7 +1,8 @@
 """Labels that a strategy needs to reach a rate, and labels that it saves against the baseline: with censoring.
 
 Between waypoints curves are straight. The first place where the mean curve is at the target counts. A curve that is
-below it throughout is *censored*: it needs more labels than were bought, nobody knows how many.
+below it throughout is *censored*: it needs more labels than were bought, nobody knows how many. Labels saved are what
+the baseline needs for the target less what the strategy needs: for its own last rate the baseline needs what it spent.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from apl_bench.statistics.estimates import LEVEL
 class Labels:
     """A number of labels with its 95 % interval; None where it is beyond what was bought.
 
-    `censored`: the number itself is. `target` is the rate to be reached, of the mean curves. An end of the interval
-    that is None lies beyond the last waypoint: no upper end to labels needed, no lower end to labels saved.
-    `interval` is None where there is none to be had (one seed).
+    `censored`: the number itself is; then it lies above `at_least` or below `at_most`, if either is known. `target` is
+    the rate to be reached, of the mean curves. An end of the interval that is None lies beyond the last waypoint: no
+    upper end to labels needed, no lower end to labels saved; for a stated target that the baseline may not reach, no
+    upper end to these either. `interval` is None where there is none to be had (one seed).
     """
 
     target: float
     num_labels: float | None
     interval: tuple[float | None, float | None] | None
     censored: bool
+    at_least: float | None
+    at_most: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,15 @@ def efficiency(y_WRP: np.ndarray, baseline_WRP: np.ndarray, num_labels: np.ndarr
     found = draw_means(np.concatenate([y_WRP, baseline_WRP]))
     if found is None:
         return None
-    num = len(num_labels)
-    target, targets_B = found.mean_D[-1], found.draws_BD[:, -1]
-    needed = float(crossing(found.mean_D[None, :num], np.array([target]), num_labels)[0])
+    num, spent = len(num_labels), float(num_labels[-1])
+    target, targets_B = float(found.mean_D[-1]), found.draws_BD[:, -1]
+    needed = _needed(found.mean_D[:num], target, num_labels)
     needed_B = crossing(found.draws_BD[:, :num], targets_B, num_labels)
-    spent = float(num_labels[-1])
-    return Efficiency(_labels(target, needed, needed_B), _labels(target, spent - needed, spent - needed_B))
+    saved_B = spent - needed_B
+    return Efficiency(
+        _labels(target, (min(needed, spent), needed), needed_B, needed_B),
+        _labels(target, (spent - needed, spent - min(needed, spent)), saved_B, saved_B),
+    )
 
 
 def to_fixed_target(y_WRP: np.ndarray, target: float, num_labels: np.ndarray) -> Labels | None:
@@ -57,8 +64,33 @@ def to_fixed_target(y_WRP: np.ndarray, target: float, num_labels: np.ndarray) ->
     found = draw_means(y_WRP)
     if found is None:
         return None
+    needed = _needed(found.mean_D, target, num_labels)
     needed_B = crossing(found.draws_BD, np.full(len(found.draws_BD), target), num_labels)
-    return _labels(target, float(crossing(found.mean_D[None], np.array([target]), num_labels)[0]), needed_B)
+    return _labels(target, (min(needed, float(num_labels[-1])), needed), needed_B, needed_B)
+
+
+def saved_to_fixed_target(
+    y_WRP: np.ndarray, baseline_WRP: np.ndarray, target: float, num_labels: np.ndarray
+) -> Labels | None:
+    """Labels saved for a rate which was stated: what the baseline needs for it less what the strategy needs.
+
+    Where one of the two does not reach it, only a bound is known; so the interval runs from the 2.5 % point of the
+    draws' lower bounds to the 97.5 % point of their upper ones. Where neither reaches it, nothing is known.
+    """
+    found = draw_means(np.concatenate([y_WRP, baseline_WRP]))
+    if found is None:
+        return None
+    num, spent = len(num_labels), float(num_labels[-1])
+    curves_BD = np.concatenate([found.mean_D[None], found.draws_BD])
+    targets_B = np.full(len(curves_BD), target)
+    ours_B = crossing(curves_BD[:, :num], targets_B, num_labels)
+    theirs_B = crossing(curves_BD[:, num:], targets_B, num_labels)
+    low_B, high_B = np.minimum(theirs_B, spent) - ours_B, theirs_B - np.minimum(ours_B, spent)
+    return _labels(target, (float(low_B[0]), float(high_B[0])), low_B[1:], high_B[1:])
+
+
+def _needed(curve_W: np.ndarray, target: float, num_labels: np.ndarray) -> float:
+    return float(crossing(curve_W[None], np.array([target]), num_labels)[0])
 
 
 def crossing(curves_BW: np.ndarray, targets_B: np.ndarray, num_labels: np.ndarray) -> np.ndarray:
@@ -76,11 +108,19 @@ def crossing(curves_BW: np.ndarray, targets_B: np.ndarray, num_labels: np.ndarra
     return np.where(reached_BW.any(axis=1), found_B, math.inf)
 
 
-def _labels(target: float, value: float, draws_B: np.ndarray) -> Labels:
-    known = value if math.isfinite(value) else None
-    if not len(draws_B):
-        return Labels(float(target), known, None, known is None)
-    # Order statistics, not interpolated: between a number and infinity there is nothing.
-    ends = np.quantile(draws_B, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf").tolist()
-    low, high = (end if math.isfinite(end) else None for end in ends)
-    return Labels(float(target), known, (low, high), known is None)
+def _labels(target: float, bounds: tuple[float, float], low_B: np.ndarray, high_B: np.ndarray) -> Labels:
+    """From what the mean curves say that the number is at least and at most, equal where they say it, and from the same
+    of each draw."""
+    at_least, at_most = map(_finite, bounds)
+    value = at_least if at_least == at_most else None
+    interval = (_quantile(low_B, (1 - LEVEL) / 2), _quantile(high_B, (1 + LEVEL) / 2)) if len(low_B) else None
+    return Labels(float(target), value, interval, value is None, at_least, at_most)
+
+
+def _quantile(draws_B: np.ndarray, share: float) -> float | None:
+    """An order statistic, not interpolated: between a number and infinity there is nothing."""
+    return _finite(float(np.quantile(draws_B, share, method="inverted_cdf")))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

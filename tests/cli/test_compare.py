@@ -275,18 +275,40 @@ def test_holm_is_over_each_other_ranked_strategy_at_the_end(compared: Write, tmp
 
 def test_a_declared_family_is_taken_as_it_is(compared: Write, tmp_path: Path) -> None:
     four(compared)
-    arguments = ("--hypothesis", "certainty", "--hypothesis", "certainty@0", "--hypothesis", "gone")
+    arguments = ("--hypothesis", "certainty", "--hypothesis", "certainty@0", "--hypothesis", "mid")
     (found,) = json.loads(call(tmp_path, "--json", *arguments).stdout)
     assert found["family"]["declared"]
     rows = {row["strategy"]: row["curve"] for row in found["rows"]}
     assert rows["certainty"][-1]["difference"]["p_holm"] == pytest.approx(3 * 2 / 2**8)
     assert rows["certainty"][0]["difference"]["p_holm"] == 1
     assert rows["worse"][-1]["difference"]["p_holm"] is None
-    assert "gone at 8 labels was declared and has no run here: it counts" in " ".join(found["notes"])
+    assert "mid at 8 labels was declared and has no run here: it counts" in " ".join(found["notes"])
     file = tmp_path / "family.json"
     file.write_text(json.dumps(found))
     (again,) = json.loads(call(tmp_path, "--json", "--family", file).stdout)
     assert again == found
+
+
+@pytest.mark.parametrize(
+    ("declared", "near"), [("certanty", "certainty"), ("wrose", "worse"), ("certanty@8", "certainty")]
+)
+def test_a_mistyped_hypothesis_is_answered_with_the_nearest(
+    compared: Write, tmp_path: Path, declared: str, near: str
+) -> None:
+    """Of the strategies that there are and those that have runs here: a name of neither is no declaration."""
+    four(compared, 1)
+    done = call(tmp_path, "--no-figures", "--hypothesis", declared)
+    assert done.exit_code == 2
+    name = declared.partition("@")[0]
+    assert f"no strategy called '{name}'. Did you mean '{near}'? There are: certainty, entropy" in done.stderr
+
+
+def test_a_strategy_that_exists_may_be_declared_with_parameters_and_without_runs(
+    compared: Write, tmp_path: Path
+) -> None:
+    four(compared, 1)
+    done = call(tmp_path, "--no-figures", "--hypothesis", "mid(width=0.3)")
+    assert "mid(width=0.3) at 8 labels was declared and has no run here" in done.stdout
 
 
 def test_a_family_at_labels_without_an_evaluation_is_refused(compared: Write, tmp_path: Path) -> None:
@@ -301,8 +323,26 @@ def test_a_family_at_labels_without_an_evaluation_is_refused(compared: Write, tm
 def test_too_few_seeds_for_the_family_is_said(compared: Write, tmp_path: Path) -> None:
     four(compared, 6)
     shown = call(tmp_path, "--no-figures").stdout
-    assert "6 seeds give no p below 0.031, and for 3 hypotheses Holm's correction asks 0.017 of the first" in shown
+    assert "with 6 seeds no p is below 0.031, and for 3 hypotheses Holm's correction asks 0.017 of the first" in shown
     assert "before there are 7 seeds" in shown
+
+
+def test_one_is_not_many(compared: Write, tmp_path: Path) -> None:
+    four(compared, 1)
+    shown = call(tmp_path, "--no-figures", "--hypothesis", "certainty").stdout
+    assert "with 1 seed no p is below 1, and for 1 hypothesis Holm's correction asks 0.05" in shown
+    assert "corrected for 1 hypothesis (as declared)" in shown
+    assert "with 1 seed no strategy is put ahead" in shown
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 5, 6])
+def test_ranks_and_p_values_agree_on_how_few_seeds_say_nothing(compared: Write, tmp_path: Path, num_seeds: int) -> None:
+    """Four strategies as far apart as can be: below six seeds none is ahead, as none is significant."""
+    four(compared, num_seeds)
+    ranks = {name: row["rank"] for name, row in rows_of(tmp_path).items()}
+    shown = call(tmp_path, "--no-figures").stdout
+    assert (set(map(tuple, ranks.values())) == {(1, 4)}) is (num_seeds < 6)
+    assert ("no strategy is put ahead of another: that takes 6 seeds" in shown) is (num_seeds < 6)
 
 
 def test_a_strategy_that_is_shown_without_a_rank(compared: Write, tmp_path: Path) -> None:
@@ -333,6 +373,23 @@ def test_labels_are_counted_to_a_stated_rate_or_to_randoms_last(compared: Write,
     assert needed["random"]["num_labels"] is None
     assert needed["random"]["censored"]
     assert needed["random"]["interval"][1] is None
+
+
+def test_labels_saved_are_for_the_target_that_stands_beside_them(compared: Write, tmp_path: Path) -> None:
+    """certainty: .5 to .875 of 8 labels; random: .5 to .375, so that .45 is where both begin and .75 beyond it."""
+    four(compared)
+    for target, needed, saved, text in ((0.45, 0, 0, "0"), (0.75, 8 * 2 / 3, None, ">2")):
+        (found,) = json.loads(call(tmp_path, "--json", "--target", target).stdout)
+        row = next(row for row in found["rows"] if row["strategy"] == "certainty")
+        assert row["labels_to_target"]["target"] == row["labels_saved"]["target"] == target
+        assert row["labels_to_target"]["num_labels"] == pytest.approx(needed)
+        assert row["labels_saved"]["num_labels"] == saved
+        done = call(tmp_path, "--no-figures", "--details", "--target", target).stdout
+        assert f"fewer than random needs for a win rate of {target}" in done
+        (main, labels) = (line for line in done.splitlines() if f"{text} (" in line and "certainty" in line)
+        assert main.split("  ")[-1].strip() == labels.split("  ")[-1].strip()
+    assert "its last win rate" not in done
+    assert ">" not in done.split("worse")[1].splitlines()[0]  # neither of the two is ever there: a dash
 
 
 def test_what_stands_beside_by_hand(compared: Write, tmp_path: Path) -> None:

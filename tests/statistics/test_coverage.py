@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from apl_bench.statistics import estimate, holm, seed_means, sign_flip_p
 from apl_bench.statistics.estimates import Estimate, t_interval
-from apl_bench.statistics.labels import efficiency
-from apl_bench.statistics.ranks import rank_intervals
+from apl_bench.statistics.labels import efficiency, saved_to_fixed_target
+from apl_bench.statistics.ranks import MIN_SEEDS, rank_intervals, t_test_p
 from apl_bench.statistics.simulation import Luck, outcomes
 
 NUM = 400
@@ -95,6 +96,37 @@ def test_intervals_of_labels_saved_hold_the_truth_reached_or_not(last: float, sa
         low, high = found.saved.interval
         held += (low is None or low <= saved) and (saved < 0 if high is None else saved <= high)
     assert held / num >= least(0.95, num)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0.80, 0.75), (0.75, 0.80), (0.80, 0.71), (0.80, 0.66)])
+def test_intervals_of_labels_saved_for_a_stated_rate_hold_the_truth(ours: float, theirs: float) -> None:
+    """Straight lines from .5 in 300 labels, and beyond what was bought: .7 of the last pair's second after 375."""
+    labels = np.array([0, 100, 200, 300])
+    rates = np.array([np.linspace(0.5, last, 4) for last in (ours, theirs)])
+    needed, needed_by_theirs = (300 * 0.2 / (last - 0.5) for last in (ours, theirs))
+    rng, num, held = np.random.default_rng(13), 150, 0
+    for _ in range(num):
+        y_AWRP = outcomes(rates, Luck(seed=0.01, prompt=0.1, own_seed=0.02, cell=0.3), 6, 64, rng)
+        found = saved_to_fixed_target(y_AWRP[0], y_AWRP[1], 0.7, labels)
+        assert found is not None
+        assert found.interval is not None
+        low, high = found.interval
+        saved = needed_by_theirs - needed
+        held += (low is None or low <= saved) and (high is None or saved <= high)
+    assert held / num >= least(0.95, num)
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, MIN_SEEDS, 10])
+def test_equals_are_not_put_ahead_of_each_other_by_few_seeds_either(num_seeds: int) -> None:
+    rng, num, erred, uncut = np.random.default_rng(17), 100, 0, 0
+    luck = Luck(prompt=0.1, own_seed=0.03)
+    for _ in range(num):
+        y_ARP = outcomes(np.full((8, 1), 0.72), luck, num_seeds, 512, rng)[:, 0]
+        erred += any((one.best, one.worst) != (1, 8) for one in rank_intervals(list(y_ARP)))
+        if num_seeds == 2:
+            uncut += min(holm([t_test_p(estimate(ours - theirs)) for ours, theirs in combinations(y_ARP, 2)])) <= 0.05
+    assert erred / num <= most(0.05, num)
+    assert num_seeds > 2 or uncut / num > most(0.05, num)  # what is refused below six seeds would have failed
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_a_family_is_what_its_json_says(tmp_path: Path) -> None:
     [
         [], {}, {"hypotheses": 3}, {"hypotheses": ["certainty"]}, {"hypotheses": [{"strategy": 1, "num_labels": 2}]},
         {"hypotheses": [{"strategy": "a", "num_labels": True}]}, {"hypotheses": [], "alpha": "x"},
-        {"hypotheses": [], "alpha": 0}, {"hypotheses": [], "rule": "none"},
+        {"hypotheses": [], "alpha": 0}, {"hypotheses": [], "rule": "none"}, {"hypotheses": []},
         {"hypotheses": [{"strategy": "a", "num_labels": 2}] * 2},
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from apl_bench.statistics import estimate
 from apl_bench.statistics.curves import draw_means
-from apl_bench.statistics.labels import Efficiency, crossing, efficiency, to_fixed_target
+from apl_bench.statistics.labels import Efficiency, crossing, efficiency, saved_to_fixed_target, to_fixed_target
 from apl_bench.statistics.simulation import Luck, outcomes
 
 LABELS = np.array([0, 100, 200])
@@ -106,6 +106,52 @@ def test_a_stated_target_has_no_luck_of_its_own() -> None:
     assert found is not None
     assert found.target == 0.7
     assert found.num_labels == pytest.approx(150, abs=25)
+
+
+STEEP, MIDDLE, FLAT = [0.5, 0.8, 0.9], [0.5, 0.6, 0.8], [0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "at_least", "at_most"),
+    [
+        (STEEP, MIDDLE, 150 - 100 * 2 / 3, 150 - 100 * 2 / 3),  # .7 after two thirds of a hundred, and after 150
+        (MIDDLE, STEEP, 100 * 2 / 3 - 150, 100 * 2 / 3 - 150),
+        (STEEP, FLAT, 200 - 100 * 2 / 3, None),  # random needs more than 200, nobody knows how many
+        (FLAT, STEEP, None, 100 * 2 / 3 - 200),
+        (FLAT, FLAT, None, None),
+    ],
+)
+def test_saved_for_a_stated_target_is_what_random_needs_less_what_was_needed(
+    ours: list[float], theirs: list[float], at_least: float | None, at_most: float | None
+) -> None:
+    y_AWRP = made(ours, theirs, num_seeds=12)
+    found = saved_to_fixed_target(y_AWRP[0], y_AWRP[1], 0.7, LABELS)
+    assert found is not None
+    assert found.interval is not None
+    assert found.at_least == (at_least if at_least is None else pytest.approx(at_least, abs=15))
+    assert found.at_most == (at_most if at_most is None else pytest.approx(at_most, abs=15))
+    assert found.censored is (found.num_labels is None) is (at_least is None or at_least != at_most)
+    low, high = found.interval
+    assert (low is None) is (at_least is None)
+    assert (high is None) is (at_most is None)
+    assert low is None or at_least is None or low < at_least  # the truth lies within
+    assert high is None or at_most is None or at_most < high
+
+
+def test_saving_is_the_others_loss() -> None:
+    ours, theirs = made(STEEP, MIDDLE)
+    there, back = (saved_to_fixed_target(*pair, 0.7, LABELS) for pair in ((ours, theirs), (theirs, ours)))
+    assert there is not None
+    assert back is not None
+    assert there.num_labels == pytest.approx(-(back.num_labels or 0))
+
+
+def test_one_seed_saves_without_an_interval() -> None:
+    ours, theirs = made(STEEP, MIDDLE, num_seeds=1)
+    found = saved_to_fixed_target(ours, theirs, 0.7, LABELS)
+    assert found is not None
+    assert found.num_labels is not None
+    assert found.interval is None
 
 
 def test_everybody_gets_the_same_digits_and_others_for_other_data() -> None:
