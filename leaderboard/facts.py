@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apl_bench.comparison import strategy_label
-from apl_bench.comparison.grouping import leaves
-from apl_bench.judgments.keys import canonical
+from apl_bench.comparison.shipped import changes_of, settings_sha256
 from apl_bench.leaderboard.submission import Budget, Claim, Costs, Entrant, Environment
-from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run
 from apl_bench.spec import RunSpec
 from apl_bench.types import SpecError
@@ -20,7 +17,6 @@ from apl_bench.types import SpecError
 if TYPE_CHECKING:
     from apl_bench.statistics import Family
 
-PRESET_PREFIX = "apl-preset/1"
 _COUNTED = (
     "num_labels",
     "num_judge_calls",
@@ -77,33 +73,6 @@ def facts_of(runs: Sequence[Run], family: Family | None = None) -> Facts:
         claims=claims_of(results),
         results=results,
     )
-
-
-def settings_sha256(spec: RunSpec) -> str:
-    """sha256 over the canonical JSON of all settings but strategy and seed, hex."""
-    tables = {name: table for name, table in spec.to_tables().items() if name not in ("strategy", "seed")}
-    return hashlib.sha256(canonical([PRESET_PREFIX, tables])).hexdigest()
-
-
-def shipped_spec(spec: RunSpec) -> RunSpec | None:
-    """The same run by the preset as it ships today; None where no preset of this name does."""
-    try:
-        return resolve(spec.task.name, spec.preset, spec.strategy.name, Changes(), spec.seed)
-    except SpecError:
-        return None
-
-
-def changes_of(spec: RunSpec) -> tuple[str, ...]:
-    """Settings that differ from the preset as it ships, `table.key=value`; all of them where no such preset ships."""
-    shipped = shipped_spec(spec)
-    before = dict(leaves(shipped.to_tables())) if shipped else {}
-    after = dict(leaves(spec.to_tables()))
-    changed = [f"{key}={value}" for key, value in after.items() if before.get(key, _Absent) != value]
-    return (*changed, *(f"{key} left out" for key in before if key not in after))
-
-
-class _Absent:
-    """No setting has this value."""
 
 
 def entrants(runs: Sequence[Run]) -> Iterator[Entrant]:

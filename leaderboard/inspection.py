@@ -12,9 +12,9 @@ from typing import Any
 
 from apl_bench.comparison import strategy_label
 from apl_bench.comparison.grouping import materials, surroundings
+from apl_bench.comparison.shipped import settings_sha256
 from apl_bench.judgments.record import Record
 from apl_bench.leaderboard.derived import Derived
-from apl_bench.leaderboard.facts import settings_sha256
 from apl_bench.leaderboard.findings import Finding, Refused, refuse, shown
 from apl_bench.leaderboard.packing.files import EVENTS, JUDGMENTS, RESULT, SPEC, names_of, spec_of
 from apl_bench.leaderboard.packing.malformed import malformed

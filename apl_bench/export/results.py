@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from apl_bench.comparison import Comparison, compare, format_seeds, strategy_label
 from apl_bench.comparison.grouping import leaves
+from apl_bench.comparison.shipped import changes_of, settings_sha256
 from apl_bench.comparison_json import comparison_json
 from apl_bench.export.folders import new_folder
 from apl_bench.export.markdown import template
 from apl_bench.export.order import in_order
 from apl_bench.records import Run, file_name, write_atomically
+from apl_bench.spec import RunSpec
 from apl_bench.types import SpecError
 from apl_bench.wording import number, safe
 
@@ -66,9 +68,14 @@ class Standing:
         return last
 
     @property
+    def task_id(self) -> str:
+        """What its results can be compared within."""
+        return task_id(self.runs[0].spec)
+
+    @property
     def name(self) -> str:
-        """Comparison and strategy."""
-        return f"{self.comparison['name']}, {self.row['strategy']}"
+        """Task and strategy."""
+        return f"{self.task_id}, {self.row['strategy']}"
 
     @property
     def date(self) -> str | None:
@@ -77,6 +84,13 @@ class Standing:
         if not all(ends):
             return None
         return datetime.fromtimestamp(max(map(max, ends)), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def task_id(spec: RunSpec) -> str:
+    """Task and preset, with the beginning of the settings' checksum where they are not those of the preset as it ships:
+    the same for a run whatever it is exported with."""
+    name = f"{spec.task.name}-{spec.preset}"
+    return file_name(f"{name}-{settings_sha256(spec)[:8]}" if changes_of(spec) else name)
 
 
 def export_results(runs: Sequence[Run], publication: Publication) -> list[str]:
@@ -100,7 +114,7 @@ def _standings(runs: Sequence[Run]) -> Iterator[Standing]:
         table = comparison_json(comparison)
         for row in table["rows"]:
             own = [run for run in runs if _belongs(run, comparison, row["strategy"])]
-            name = f"{file_name(table['name'])}/{file_name(row['strategy'])}"
+            name = f"{task_id(own[0].spec)}/{file_name(row['strategy'])}"
             folder = next(name + end for end in ("", *(f"-{n}" for n in range(2, 10**6))) if name + end not in taken)
             taken.add(folder)
             yield Standing(table, row, own, folder)
@@ -150,9 +164,9 @@ def _common(standing: Standing, publication: Publication) -> dict[str, Any]:
     data = standing.runs[0].manifest.get("data", {})
     return {
         "task_type": "text-generation",
-        "task_name": f"Active preference learning: {table['name']}",
+        "task_name": f"Active preference learning: {standing.task_id}",
         "dataset_type": str(data.get("dataset", table["task"])),
-        "dataset_name": f"apl-bench {table['name']}, {table['num_prompts']} held-out prompts",
+        "dataset_name": f"apl-bench {standing.task_id}, {table['num_prompts']} held-out prompts",
         "dataset_config": table["preset"],
         "dataset_split": "test",
         "dataset_args": {key: value for key, value in data.items() if isinstance(value, (str, int, bool))},
@@ -181,7 +195,7 @@ def _entries(standing: Standing, publication: Publication) -> list[dict[str, Any
     if standing.last["win_rate"] is None:
         return []
     entry = EvalResultEntry(
-        dataset_id=publication.benchmark, task_id=file_name(standing.comparison["name"]),
+        dataset_id=publication.benchmark, task_id=standing.task_id,
         value=standing.last["win_rate"], date=standing.date, source_url=publication.source,
         source_name="apl-bench" if publication.source else None, notes=_notes(standing),
     )  # fmt: skip
@@ -201,8 +215,9 @@ def _text(standing: Standing) -> str:
     curve = [{**point, "rate": number(point["win_rate"], 3), "error": number(point["se_two_way"], 3),
               "kl": number(point["beside"]["kl"], 2)} for point in standing.row["curve"]]  # fmt: skip
     return _template().render(
-        name=standing.name, comparison=table["name"], strategy=standing.row["strategy"], curve=curve,
-        seeds=format_seeds(standing.row["seeds"]), num_prompts=table["num_prompts"], regime=table["regime"],
+        name=standing.name, task_id=standing.task_id, strategy=standing.row["strategy"], curve=curve,
+        changes=changes_of(spec), seeds=format_seeds(standing.row["seeds"]), num_prompts=table["num_prompts"],
+        regime=table["regime"],
         policy=spec.policy.model, oracle=spec.oracle.name, judge=spec.judge.name, opponent=opponent,
         runs=sorted(run.spec.identity for run in standing.runs),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ from click.testing import CliRunner, Result
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from apl_bench.cli.main import main
-from apl_bench.export.results import Publication, export_results
+from apl_bench.export.results import Publication, export_results, task_id
+from apl_bench.presets import Changes, resolve
 from apl_bench.records import Run
+from apl_bench.spec import RunSpec
 from apl_bench.types import SpecError
 from tests.export.runs import contents, copy, respecified
 from tests.test_replay import GOLDEN
 
-FOLDER = "imdb-lite/certainty"
+TASK = "imdb-lite-8fe1fc94"  # not the preset as it ships: the run is a tiny one
+FOLDER = f"{TASK}/certainty"
 
 
 def export(*words: object) -> Result:
@@ -48,7 +52,7 @@ def test_results_for_a_benchmark_on_the_hub(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     text = (tmp_path / "out" / FOLDER / ".eval_results" / "apl-bench.yaml").read_text()
     (entry,) = parse_eval_result_entries(yaml.safe_load(text))
-    assert (entry.dataset_id, entry.task_id, entry.value) == ("somebody/films", "imdb-lite", 0.5)
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("somebody/films", TASK, 0.5)
     assert entry.date == "2026-11-21T19:35:30Z"  # of the event `finished`, 1795289730.37
     assert (entry.source_url, entry.source_name) == ("https://example.org/evidence", "apl-bench")
     assert entry.notes == "strategy certainty, 8 labels, seeds 3, standard error 0.189, judge classifier"
@@ -60,13 +64,37 @@ def test_a_folder_for_each_strategy_and_setting(tmp_path: Path) -> None:
     names = export_results(runs, Publication(tmp_path / "out", "somebody/films"))
     assert len(names) == len(set(names)) == 3
     assert {name.split("/")[1] for name in names} == {"certainty", "random"}
-    folder = next(name for name in names if "epochs_2" in name and name.endswith("certainty"))
+    folder = FOLDER
     card = ModelCard.load(tmp_path / "out" / folder / "README.md")
     seeds = [result.metric_args["seeds"] for result in card.data.eval_results or []
              if result.metric_args and "seeds" in result.metric_args]  # fmt: skip
     assert seeds == [[3, 4], [3, 4]]
     own = sorted(run.spec.identity for run in (runs[0], runs[2]))
     assert "Runs: " + ", ".join(f"`{identity[:16]}`" for identity in own) + "." in card.text
+
+
+def test_a_run_says_the_same_whatever_is_exported_with_it(tmp_path: Path) -> None:
+    """Other settings beside it change neither the task's id nor a byte of its card."""
+    others = [respecified(tmp_path / "a", training__epochs=3), respecified(tmp_path / "b", loop__regime="continue")]
+    export_results([Run(GOLDEN)], Publication(tmp_path / "alone", "somebody/films"))
+    export_results([Run(GOLDEN), *others], Publication(tmp_path / "among", "somebody/films"))
+    assert contents(tmp_path / "among" / FOLDER) == contents(tmp_path / "alone" / FOLDER)
+    assert "`loop.budget=8`" in (tmp_path / "alone" / FOLDER / "README.md").read_text()
+
+
+def changed(*settings: str) -> RunSpec:
+    return resolve("imdb", "lite", "random", Changes(settings), 0)
+
+
+def test_the_id_of_a_task_is_that_of_its_settings() -> None:
+    """The preset's name is for the preset as it ships; strategy and seed are no matter of the task."""
+    assert {task_id(changed()), task_id(resolve("imdb", "lite", "certainty", Changes(), 7))} == {"imdb-lite"}
+    ids = [
+        task_id(changed(*each)) for each in ([], ["training.epochs=3"], ["training.epochs=4"], ["judging.order=both"])
+    ]
+    assert len(set(ids)) == 4
+    assert all(each.startswith("imdb-lite-") for each in ids[1:])
+    assert task_id(replace(changed(), preset="mine")).startswith("imdb-mine-")
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
@@ -81,7 +109,7 @@ def test_a_hostile_name_is_a_name(tmp_path: Path) -> None:
     run = respecified(tmp_path / "run", strategy="x`: |\n---\n# evil")
     (folder,) = export_results([run], Publication(tmp_path / "out", "somebody/films"))
     card = ModelCard.load(tmp_path / "out" / folder / "README.md")
-    assert card.data.model_name == "imdb-lite, x`: |\n---\n# evil"
+    assert card.data.model_name == f"{TASK}, x`: |\n---\n# evil"
     assert "\n# evil" not in card.text
 
 
