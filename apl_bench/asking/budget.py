@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from apl_bench.asking.prices import Price, Usage, usage_of
@@ -40,14 +40,21 @@ class Spent:
         return f"{self.calls} calls, {self.tokens} tokens, {cost}"
 
 
+def _unheeded(_spent: Spent) -> bool:
+    """Nobody else has to know."""
+    return True
+
+
 class Meter:
     """Counts what is spent and what is reserved, over all oracles of a command.
 
-    `collected` are replies to what an earlier command sent: paid for by that one, and so within its caps.
+    `collected` are replies to what an earlier command sent: paid for by that one, and so within its caps. `note` is
+    told what is spent and reserved together, before a call is sent and when one ended; False from it forbids the call.
     """
 
     def __init__(self, caps: Caps) -> None:
         self.caps = caps
+        self.note: Callable[[Spent], bool] = _unheeded
         self.spent = Spent()
         self.collected = Spent()
         self._reserved: list[Spent] = []
@@ -68,18 +75,19 @@ class Meter:
             wanted.append(Spent(1, most.total, None if price is None else price.cost_usd(most)))
             total = total.plus(wanted[-1])
             self._refuse_above(total)
+        if not self.note(total):
+            raise CapReachedError("nothing may be spent here any more: whoever shared the caps out took this process "
+                                  "for dead")  # fmt: skip
         self._reserved += wanted
         return wanted
 
     def settle(self, reserved: Spent, usage: Mapping[str, int], price: Price | None) -> None:
         """A reserved call ended: count what it used."""
-        self._reserved.remove(reserved)
-        self.spent = self.spent.plus(_used(usage, price))
+        self._settle(reserved, _used(usage, price))
 
     def settle_unknown(self, reserved: Spent) -> None:
         """A reserved call ended and nobody knows what it used (no counts in the reply, no reply in time): all of it."""
-        self._reserved.remove(reserved)
-        self.spent = self.spent.plus(reserved)
+        self._settle(reserved, reserved)
 
     def settle_reply(self, reserved: Spent, reply: Reply, price: Price | None) -> None:
         """A reserved call brought a reply: count what that says it used, all of the reservation where it is silent."""
@@ -91,7 +99,7 @@ class Meter:
 
     def release(self, reserved: Spent) -> None:
         """A reserved call was not made: it counts for nothing."""
-        self._reserved.remove(reserved)
+        self._settle(reserved, Spent())
 
     def collect(self, reply: Reply, price: Price | None) -> None:
         """A reply came to what an earlier command sent; no cap of this one is touched."""
@@ -109,6 +117,11 @@ class Meter:
     def num_reserved(self) -> int:
         """Calls that are out."""
         return len(self._reserved)
+
+    def _settle(self, reserved: Spent, used: Spent) -> None:
+        self._reserved.remove(reserved)
+        self.spent = self.spent.plus(used)
+        self.note(self.spent.plus(self.reserved))
 
     def _refuse_above(self, total: Spent) -> None:
         if self.caps.cost_usd is not None and total.cost_usd is None:

@@ -10,7 +10,7 @@ import click
 
 from apl_bench.cli.asking import AskingOptions, asking_options, opened
 from apl_bench.cli.run_options import parse_seeds, run_options
-from apl_bench.cli.track import TRACKERS
+from apl_bench.cli.track import track_option
 
 if TYPE_CHECKING:
     from apl_bench.cli.progress import Progress
@@ -32,7 +32,7 @@ def same_options(preset: str, settings: tuple[str, ...], out: Path, asked: Askin
 @click.command()
 @click.option("--strategy", required=True, help="Acquisition strategy; see: apl-bench list strategies")
 @run_options
-@click.option("--track", multiple=True, metavar="TRACKER", help=f"Tell as the run goes: {TRACKERS}; may be repeated")
+@track_option("as the run goes")
 @asking_options
 def run(strategy: str, track: tuple[str, ...], **rest: Any) -> None:
     """Run Algorithm 1: buy labels with STRATEGY, fine-tune with DPO, evaluate at each waypoint.

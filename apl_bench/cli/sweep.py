@@ -17,13 +17,16 @@ from apl_bench.cli.asking import AskingOptions, asking_options, caps_of, means_f
 from apl_bench.cli.console import safe, safe_lines
 from apl_bench.cli.folders import ledger_folder
 from apl_bench.cli.sweep_grid import Wanted, cells_of
+from apl_bench.cli.track import track_option
 from apl_bench.types import SpecError
 
 if TYPE_CHECKING:
     from apl_bench.sweep.cells import Cell
     from apl_bench.sweep.executor import Executor
     from apl_bench.sweep.schedule import State
+    from apl_bench.sweep.tracked import Trackers
     from apl_bench.sweep.worker import Orders
+    from apl_bench.tracking.targets import Target
 
 FAILED, AWAITING = 1, 3
 SHARED = ".shared"
@@ -47,6 +50,7 @@ _OPTIONS = (
                  help="How often a cell is tried again whose process died"),
     click.option("--no-share", is_flag=True,
                  help=f"Compute in each cell what theta_0 determines, in place of once, in OUT/{SHARED}"),
+    track_option("of each cell when it has ended"),
 )  # fmt: skip
 
 
@@ -60,6 +64,7 @@ class Options:
     workers: int | None
     retries: int
     no_share: bool
+    track: tuple[str, ...]
 
 
 def sweep_options(command: Any) -> Any:
@@ -79,19 +84,22 @@ def sweep_(file: Path | None, out: Path, asked: AskingOptions, **rest: Any) -> N
     does only what is missing, and several at a time share the work. A cell that fails is reported, and the rest goes
     on. Exit code 1: some failed; 3: some await labels.
     """
+    from apl_bench.tracking.targets import parse_all
+
     options = Options(**{name: rest.pop(name) for name in Options.__dataclass_fields__})
     if asked.mode in ("refresh", "audit"):
         raise SpecError(f"--mode {asked.mode} asks again what several cells may ask at a time; "
                         "use it with apl-bench run")  # fmt: skip
     if options.address and options.kind != "ray":
         raise SpecError(f"--address {options.address} is of a Ray cluster; expected --executor ray with it")
+    targets = parse_all(options.track)
     if options.kind == "ray":  # whose workers are at home in other folders
         out, asked = out.absolute(), replace(asked, ledger=ledger_folder(asked.ledger).absolute())
     cells = cells_of(file, Wanted(oracle=asked.oracle, judge=asked.judge, **rest), out)
     if options.dry_run:
         show(cells)
         return
-    states = work_off(cells, out, options, asked)
+    states = work_off(cells, out, options, asked, targets)
     for line in conclusion(states):
         click.echo(line)
     raise click.exceptions.Exit(exit_code(states))
@@ -105,27 +113,46 @@ def show(cells: Sequence[Cell]) -> None:
         click.echo(line)
 
 
-def work_off(cells: Sequence[Cell], out: Path, options: Options, asked: AskingOptions) -> list[State]:
-    """Run what is not complete; nothing is started where everything is."""
+def work_off(
+    cells: Sequence[Cell], out: Path, options: Options, asked: AskingOptions, targets: Sequence[Target]
+) -> list[State]:
+    """Run what is not complete; nothing is started where everything is. Trackers hear of complete cells, too."""
+    from apl_bench.sweep.schedule import begin
+    from apl_bench.sweep.tracked import Trackers
+
+    states, trackers = begin(cells), Trackers(targets, out, _tell)
+    click.echo(f"{len(states)} cells, {sum(state.was_complete for state in states)} complete already")
+    for state in states:
+        if state.was_complete:
+            trackers.add(state.cell)
+    if not all(state.ended for state in states):
+        work_off_waiting(states, trackers, out, options, asked)
+    trackers.catch_up()
+    return states
+
+
+def work_off_waiting(
+    states: Sequence[State], trackers: Trackers, out: Path, options: Options, asked: AskingOptions
+) -> None:
+    """Start workers, and stop them when nothing is left to do."""
     from apl_bench.cli.sweep_progress import Board
     from apl_bench.sweep.purse import Purse
-    from apl_bench.sweep.schedule import Sweep, begin
+    from apl_bench.sweep.schedule import Sweep
+    from apl_bench.sweep.tracked import Tracked
     from apl_bench.sweep.worker import Orders
 
-    states = begin(cells)
-    click.echo(f"{len(states)} cells, {sum(state.was_complete for state in states)} complete already")
     waiting = [state.cell for state in states if not state.ended]
-    if not waiting:
-        return states
     orders = Orders(partial(means_for, asked), None if options.no_share else out / SHARED)
     folders = [out, ledger_folder(asked.ledger)]
-    with ended_by_sigterm(), closing(executor_of(waiting, folders, options, orders)) as executor:
-        purse = Purse(caps_of(asked))
-        with Board(states, executor.num_slots) as board:
-            Sweep(states, executor, purse, board, options.retries).run()
+    with (
+        ended_by_sigterm(),
+        closing(Purse(caps_of(asked), out)) as purse,
+        closing(executor_of(waiting, folders, options, orders)) as executor,
+        Board(states, executor.num_slots) as board,
+    ):
+        Sweep(states, executor, purse, Tracked(board, trackers), options.retries).run()
     if purse.spent.calls:
         click.echo(f"spent: {purse.spent}")
-    return states
 
 
 @contextmanager
@@ -156,6 +183,10 @@ def executor_of(waiting: Sequence[Cell], folders: Sequence[Path], options: Optio
     places = environments(options.workers, num_threads)[: len(waiting)]
     click.echo(f"{len(places)} workers on this machine")
     return Local(orders, places)
+
+
+def _tell(line: str) -> None:
+    click.echo(safe(line), err=True)
 
 
 def conclusion(states: Sequence[State]) -> Iterator[str]:

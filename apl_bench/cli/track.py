@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from apl_bench.tracking.following import Follower
 
 TRACKERS = "tensorboard[:FOLDER], mlflow[:URI], wandb[:PROJECT] or trackio[:PROJECT]"
+
+
+def track_option(when: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option by which a command tells trackers of the runs that it makes."""
+    return click.option("--track", multiple=True, metavar="TRACKER",
+                        help=f"Tell {when}: {TRACKERS}; may be repeated")  # fmt: skip
 
 
 @click.command()

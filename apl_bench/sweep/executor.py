@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from apl_bench.asking.budget import Caps
 from apl_bench.sweep.cells import Cell
+from apl_bench.sweep.purse import Share
 from apl_bench.sweep.worker import Outcome
 
 
@@ -29,12 +29,13 @@ class Executor(Protocol):
     """Executors share nothing with one another but the run directories, so that one goes on where another stopped."""
 
     @property
-    def num_slots(self) -> int: ...
+    def num_slots(self) -> int:
+        """Cells at a time, those slots included that are still to come."""
 
     def free(self) -> list[int]:
         """Slots that a cell can be given to now."""
 
-    def submit(self, slot: int, cell: Cell, caps: Caps) -> None:
+    def submit(self, slot: int, cell: Cell, share: Share) -> None:
         """Give a free slot a cell, and the most that may be spent on it."""
 
     def poll(self, timeout_s: float) -> list[Report]:

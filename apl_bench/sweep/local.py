@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import NoReturn
 
-from apl_bench.asking.budget import Caps
 from apl_bench.sweep.cells import Cell
 from apl_bench.sweep.executor import Note, Report
+from apl_bench.sweep.purse import Share
 from apl_bench.sweep.worker import End, Orders, Outcome, Worker
 
 PATIENCE_S = 20.0  # for workers that are told to stop: the longest call into torch
@@ -44,13 +44,13 @@ class Local:
         """Slots without a cell."""
         return [slot for slot in range(self.num_slots) if slot not in self._busy]
 
-    def submit(self, slot: int, cell: Cell, caps: Caps) -> None:
+    def submit(self, slot: int, cell: Cell, share: Share) -> None:
         """Give a free slot a cell."""
         if slot not in self._hands:
             self._hands[slot] = self._start(slot)
         self._busy.add(slot)
         with suppress(OSError):  # it died while it had nothing to do: `poll` says so
-            self._hands[slot].ours.send((cell, caps))
+            self._hands[slot].ours.send((cell, share))
 
     def poll(self, timeout_s: float) -> list[Report]:
         """What workers had to say, at most after so long."""
@@ -126,8 +126,8 @@ def serve(connection: Connection, orders: Orders, environment: Mapping[str, str]
 
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            cell, caps = connection.recv()
-            outcome = worker.work(cell, caps, tell)
+            cell, share = connection.recv()
+            outcome = worker.work(cell, share, tell)
             with lock:
                 connection.send(outcome)
 

@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from apl_bench.asking.budget import Caps
 from apl_bench.registry import NO_PLUGINS
 from apl_bench.sweep.cells import Cell
 from apl_bench.sweep.executor import Report
+from apl_bench.sweep.purse import Share
 from apl_bench.sweep.worker import End, Orders, Outcome, Worker
 from apl_bench.types import SpecError
 
@@ -72,9 +72,9 @@ class OnRay:
         self._welcome()
         return [slot for slot in self._hands if slot not in self._busy]
 
-    def submit(self, slot: int, cell: Cell, caps: Caps) -> None:
+    def submit(self, slot: int, cell: Cell, share: Share) -> None:
         """Give a free slot a cell."""
-        self._busy[slot] = self._hands[slot].work.remote(cell, caps)
+        self._busy[slot] = self._hands[slot].work.remote(cell, share)
 
     def poll(self, timeout_s: float) -> list[Report]:
         """What workers came to, at most after so long."""
@@ -147,10 +147,10 @@ class Hand:
         """This node's name, and which of the files it does not see."""
         return socket.gethostname(), [path for path in probes if not path.exists()]
 
-    def work(self, cell: Cell, caps: Caps) -> Outcome:
+    def work(self, cell: Cell, share: Share) -> Outcome:
         """One attempt at a cell."""
         notes: list[str] = []
-        outcome = self._worker.work(cell, caps, notes.append)
+        outcome = self._worker.work(cell, share, notes.append)
         return replace(outcome, notices=(*notes, *outcome.notices))
 
 

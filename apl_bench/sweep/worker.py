@@ -21,6 +21,7 @@ from apl_bench.protocols import Engine
 from apl_bench.records import Busy, RunWriter
 from apl_bench.sweep.cells import Cell, run_cell
 from apl_bench.sweep.claims import Claim, HeldError, LostError, claim
+from apl_bench.sweep.purse import Share
 from apl_bench.sweep.sharing import SharingEngine
 from apl_bench.sweep.store import Store
 from apl_bench.types import SpecError
@@ -75,12 +76,14 @@ class Worker:
         self._materials: tuple[str, Materials] | None = None
         self._store = Store(orders.shared, orders.shared_bytes) if orders.shared else None
 
-    def work(self, cell: Cell, caps: Caps, tell: Tell) -> Outcome:
+    def work(self, cell: Cell, share: Share, tell: Tell) -> Outcome:
         """One attempt at a cell; never raises but for what ends the process."""
         began = time.monotonic()
         spent, notices = Spent(), []
         try:
-            with self._orders.open_means(caps, tell) as means:
+            with self._orders.open_means(share.caps, tell) as means:
+                if share.slip:
+                    means.asking.meter.note = share.slip.write
                 try:
                     end, sentence, trace = self._attempt(cell, means)
                 finally:

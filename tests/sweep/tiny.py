@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from apl_bench.asking.budget import Caps
 from apl_bench.cli.asking import AskingOptions, means_for
 from apl_bench.presets import Changes, resolve
 from apl_bench.sweep.cells import Cell
+from apl_bench.sweep.purse import Share
 from apl_bench.sweep.worker import Orders, Outcome, Worker
 
 SETTINGS = (
@@ -29,7 +29,7 @@ def orders(ledger: Path, shared: Path | None = None, shared_bytes: int = 1 << 30
 
 
 def work(worker: Worker, cells: Sequence[Cell]) -> list[Outcome]:
-    return [worker.work(each, Caps(), print) for each in cells]
+    return [worker.work(each, Share(), print) for each in cells]
 
 
 def written(path: Path) -> dict[str, bytes]:
