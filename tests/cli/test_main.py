@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,14 @@ def test_every_command_exists_and_explains_itself(name: str) -> None:
     done = CliRunner().invoke(main, [name, "--help"])
     assert done.exit_code == 0
     assert done.output.startswith(f"Usage: main {name}")
+
+
+def test_the_reference_has_every_command_and_no_other() -> None:
+    """Each as the beginning of a row of "Other commands", but for `run`, whose chapters stand before."""
+    text = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `apl-bench ([a-z][\w-]*)", text.partition("## Other commands")[2], re.MULTILINE)
+    assert sorted(named) == sorted({*COMMANDS} - {"run"})
+    assert "\n## apl-bench run\n" in text
 
 
 def test_an_unknown_command_is_answered_with_the_nearest() -> None:
