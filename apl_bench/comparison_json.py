@@ -25,8 +25,8 @@ holds, and the report and the leaderboard show. docs/statistics.md explains ever
                  "generated_tokens", "scored_tokens", "trained_tokens", "seconds", "cost_usd"}}]}
 
 Rates are shares of 1; intervals are of 95 %; costs are means over the seeds. null stands wherever there is no number:
-NaN and infinity are no JSON. Fields may be added to this schema; none changes its meaning or goes. Submissions
-of before pass without an added field; numbers and texts that they state, notes too, have to come out the same.
+NaN and infinity are no JSON. Fields may be added to this schema; none changes its meaning or goes: a
+submission of before states the same numbers for good. Sentences (notes, unranked_because) may get other words.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -29,6 +30,8 @@ _STATED = (
     "costs",
     "claims",
 )
+_SENTENCES = re.compile(r"'(?:notes'(?:\[[0-9]+\])?|unranked_because')$")
+MAX_NOTES, MAX_NOTE = 1000, 2000  # sentences; letters of one
 _REMEDY = "build the submission again with apl-bench submit: it states what the runs give"
 
 
@@ -46,8 +49,9 @@ def claim_findings(submission: Submission, runs: Sequence[Run]) -> Iterator[Find
     for name in _STATED:
         stated, recomputed = _plain(getattr(submission, name)), _plain(getattr(facts, name))
         yield from _findings("V307", SUBMISSION_FILE, differences(name, stated, recomputed))
-    results = differences("", _plain(submission.results), _plain(facts.results), [COMPARISON])
-    yield from _findings("V306", RESULTS_FILE, results)
+    results = list(differences("", _plain(submission.results), _plain(facts.results), [COMPARISON]))
+    yield from _findings("V306", RESULTS_FILE, (one for one in results if not _is_wording(*one)))
+    yield from _wording(next((one for one in results if _is_wording(*one)), None))
     if submission.num_runs_tried < len(runs):
         yield Finding("V307", f"{SUBMISSION_FILE} num_runs_tried", f"it states {submission.num_runs_tried}, and "
                       f"{len(runs)} runs are submitted", "say how many runs were made in all")  # fmt: skip
@@ -56,6 +60,23 @@ def claim_findings(submission: Submission, runs: Sequence[Run]) -> Iterator[Find
 def _findings(code: str, file: str, found: Iterator[tuple[str, Any, Any]]) -> Iterator[Finding]:
     for place, ours, theirs in islice(found, MOST_SHOWN):
         yield Finding(code, f"{file} {place}", f"it states {shown(ours)}; the runs give {shown(theirs)}", _REMEDY)
+
+
+def _is_wording(place: str, stated: Any, found: Any) -> bool:
+    """Whether a difference is between sentences for people, whose words a later version may change."""
+    return _SENTENCES.search(place) is not None and type(stated) is type(found) and all(map(_is_said, (stated, found)))
+
+
+def _is_said(value: Any) -> bool:
+    sentences = value if isinstance(value, list) else [value]
+    return len(sentences) <= MAX_NOTES and all(isinstance(one, str) and len(one) <= MAX_NOTE for one in sentences)
+
+
+def _wording(first: tuple[str, Any, Any] | None) -> Iterator[Finding]:
+    if first is not None:
+        place, ours, theirs = first
+        yield Finding("V416", f"{RESULTS_FILE} {place}", f"it says {shown(ours)}; this version says {shown(theirs)}",
+                      "see that both mean the same; if only this version is newer, record it again")  # fmt: skip
 
 
 def differences(place: str, stated: Any, found: Any, required: Required = ALL) -> Iterator[tuple[str, Any, Any]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from apl_bench import comparison_json
-from apl_bench.leaderboard.claims import differences
+from apl_bench.leaderboard.claims import _is_wording, differences
 from apl_bench.leaderboard.comparison_fields import COMPARISON, Required, inside, of_item
 from apl_bench.leaderboard.facts import facts_of
 from apl_bench.records import find_runs
@@ -81,6 +81,32 @@ def test_a_setting_cannot_be_dropped(results: list[dict[str, Any]]) -> None:
     stated = copy.deepcopy(results)
     del stated[0]["settings"]["training.epochs"]
     assert len(list(differences("", stated, results, [COMPARISON]))) == 1
+
+
+@pytest.mark.parametrize("reword", [lambda notes: [f"{one}!" for one in notes], lambda notes: [*notes, "one more"]])
+def test_a_later_version_may_put_notes_in_other_words(
+    honest: Path, monkeypatch: pytest.MonkeyPatch, reword: Callable[[list[str]], list[str]]
+) -> None:
+    today = comparison_json.comparison_json
+    monkeypatch.setattr(comparison_json, "comparison_json",
+                        lambda found: {**today(found), "notes": reword(today(found)["notes"])})  # fmt: skip
+    found = checked(honest)
+    assert found.failures == []
+    assert {one.code for one in found.flags} == {"V408", "V416"}
+
+
+@pytest.mark.parametrize("notes", [None, "none", [1], [["x"]], ["x" * 10_000], {"a": "b"}])
+def test_what_is_no_note_fails(forger: Forger, notes: Any) -> None:
+    (results,) = json.loads(json.dumps(facts_of(find_runs([forger.runs])).results))
+    assert "V306" in codes(forger.submit(results=({**results, "notes": notes},)))
+
+
+def test_invented_sentences_are_flagged_and_a_rank_is_not_talked_away(results: list[dict[str, Any]]) -> None:
+    stated = copy.deepcopy(results)
+    stated[0]["rows"][0]["unranked_because"] = "it was left out"
+    ((place, ours, theirs),) = differences("", stated, results, [COMPARISON])
+    assert not _is_wording(place, ours, theirs)
+    assert _is_wording(place, ours, "it lacks seeds")
 
 
 @pytest.mark.parametrize("field", ["p_holm", "difference", "made_up"])
