@@ -17,6 +17,7 @@ from apl_bench.sweep.sharing import SharedPolicy, SharingEngine
 from apl_bench.sweep.store import Store
 from apl_bench.sweep.worker import End, Worker
 from apl_bench.types import Completion, LengthBounds, Preference, Prompt, Sample, SampleRequest, TrainingReport, Work
+from tests.sweep.conftest import Alone
 from tests.sweep.tiny import cell, orders, work, written
 
 STRATEGIES = ("random", "certainty", "uncertainty", "offline", "entropy+certainty")
@@ -27,52 +28,55 @@ def grid(root: Path) -> list[Cell]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
-    """What each cell of the grid comes to without a store and without the ledger of the others."""
-    root = tmp_path_factory.mktemp("alone")
-    worker = Worker(orders(root / "ledger"))
-    assert {outcome.end for outcome in work(worker, grid(root))} == {End.DONE}
-    return [written(each.path) for each in grid(root)]
-
-
-def test_sharing_changes_no_byte(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
-    worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
-    outcomes = work(worker, grid(tmp_path))
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The grid as one worker ran it with a store, from its first cell to its last; below it `shared`, the store."""
+    root = tmp_path_factory.mktemp("together")
+    outcomes = work(Worker(orders(root / "ledger", root / "shared")), grid(root))
     assert {outcome.end for outcome in outcomes} == {End.DONE}, outcomes
-    assert [written(each.path) for each in grid(tmp_path)] == alone
-    assert sum(1 for _ in (tmp_path / "shared").rglob("*.safetensors")) < len(alone), "theta_1 was never the same"
+    return root
 
 
-def test_whoever_comes_first(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+def by_itself(alone: Alone, each: Cell) -> dict[str, bytes]:
+    """What this cell comes to without a store."""
+    return written(alone(each.spec.strategy.name, each.spec.seed).path)
+
+
+def test_sharing_changes_no_byte(alone: Alone, together: Path) -> None:
+    for each in grid(together):
+        assert written(each.path) == by_itself(alone, each), each.name
+    num_weights = sum(1 for _ in (together / "shared").rglob("*.safetensors"))
+    assert num_weights < len(grid(together)), "theta_1 was never the same"
+
+
+def test_whoever_comes_first(alone: Alone, tmp_path: Path) -> None:
     worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
-    order = (4, 0, 1)  # entropy+certainty draws for all prompts what random draws for a few
-    work(worker, [grid(tmp_path)[place] for place in order])
-    assert [written(grid(tmp_path)[place].path) for place in order] == [alone[place] for place in order]
+    # entropy+certainty draws for all prompts what random draws for a few
+    cells = [grid(tmp_path)[place] for place in (4, 0, 1)]
+    work(worker, cells)
+    for each in cells:
+        assert written(each.path) == by_itself(alone, each), each.name
 
 
-def test_the_second_of_two_alike_computes_nothing_of_step_1(tmp_path: Path) -> None:
-    """`certainty` and `uncertainty` differ from step 2 on; up to theta_1's evaluation nothing is left to compute."""
-    worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
-    first, second = cell(tmp_path, "certainty", 0), cell(tmp_path, "uncertainty", 0)
-    assert [outcome.end for outcome in work(worker, [first, second])] == [End.DONE, End.DONE]
-    computed = [[sum(event["tokens"].values()) for event in begun(each)] for each in (first, second)]
-    assert sum(computed[0]) > 0
-    assert sum(computed[1]) == 0
-    trained = [next(event for event in begun(each) if event["event"] == "trained") for each in (first, second)]
+def test_the_second_of_two_alike_computes_nothing_of_step_1(together: Path) -> None:
+    """`certainty` and `uncertainty` differ from step 2 on: up to theta_1's evaluation nothing is left to compute but
+    the scores by which the first of them chooses. What they share with `random` is theta_1."""
+    alike = grid(together)[:3]
+    random, certainty, uncertainty = (sum(sum(event["tokens"].values()) for event in begun(each)) for each in alike)
+    assert random > certainty > 0
+    assert uncertainty == 0
+    trained = [next(event for event in begun(each) if event["event"] == "trained") for each in alike]
     told = ("num_updates", "num_tokens", "first_epoch_loss", "last_epoch_loss")
     assert trained[0]["num_tokens"] > 0
-    assert [trained[0][name] for name in told] == [trained[1][name] for name in told]
+    assert [[event[name] for name in told] for event in trained[1:]] == [[trained[0][name] for name in told]] * 2
+    assert [sum(event["tokens"].values()) for event in trained[1:]] == [0, 0]
 
 
-def test_what_was_spared_is_what_the_run_would_have_done(tmp_path: Path) -> None:
+def test_what_was_spared_is_what_the_run_would_have_done(alone: Alone, together: Path) -> None:
     """Tokens and FLOPs of each stage of each event, done and spared together, are those of a run on its own."""
-    apart = Worker(orders(tmp_path / "one"))
-    together = Worker(orders(tmp_path / "another", tmp_path / "shared"))
-    assert {outcome.end for outcome in work(apart, grid(tmp_path / "apart"))} == {End.DONE}
-    assert {outcome.end for outcome in work(together, grid(tmp_path / "together"))} == {End.DONE}
     num_spared = 0
-    for alone, sharing in zip(grid(tmp_path / "apart"), grid(tmp_path / "together"), strict=True):
-        for expected, event in zip(alone.run.events(), sharing.run.events(), strict=True):
+    for sharing in grid(together):
+        apart = alone(sharing.spec.strategy.name, sharing.spec.seed)
+        for expected, event in zip(apart.run.events(), sharing.run.events(), strict=True):
             assert "spared" not in expected
             assert counted(event, "tokens") == expected["tokens"], (sharing.name, event)
             assert counted(event, "gflop") == pytest.approx(expected["gflop"], abs=2e-6), (sharing.name, event)
@@ -87,7 +91,7 @@ def begun(each: Cell) -> list[dict[str, Any]]:
     return events[: places[1] + 1]
 
 
-def test_a_run_that_goes_on_shares_what_it_may(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+def test_a_run_that_goes_on_shares_what_it_may(alone: Alone, tmp_path: Path) -> None:
     """Killed after step 1, in a store that others filled: theta_1 comes from the run, opponents from the store."""
     worker = Worker(orders(tmp_path / "ledger", tmp_path / "shared"))
     work(worker, grid(tmp_path)[:1])
@@ -96,7 +100,7 @@ def test_a_run_that_goes_on_shares_what_it_may(alone: list[dict[str, bytes]], tm
         stop_after(worker, stopped, "committed")
     assert len(list((stopped.path / "state").iterdir())) == 1
     assert [outcome.end for outcome in work(worker, [stopped])] == [End.DONE]
-    assert written(stopped.path) == alone[2]
+    assert written(stopped.path) == by_itself(alone, stopped)
 
 
 def stop_after(worker: Worker, stopped: Cell, event: str) -> None:
@@ -115,7 +119,7 @@ def stop_after(worker: Worker, stopped: Cell, event: str) -> None:
         work(worker, [stopped])
 
 
-def test_what_was_altered_is_refused_and_computed_again(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+def test_what_was_altered_is_refused_and_computed_again(alone: Alone, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     work(Worker(orders(tmp_path / "ledger", shared)), grid(tmp_path)[:1])
     blocks, weights = sorted(shared.rglob("*.json")), sorted(shared.rglob("*.safetensors"))
@@ -128,7 +132,8 @@ def test_what_was_altered_is_refused_and_computed_again(alone: list[dict[str, by
     refused = {notice.split()[0] for notice in outcome.notices}
     assert len(refused) > 3, "completions, log-probabilities and weights"
     assert str(weights[0]) in refused
-    assert written(grid(tmp_path)[1].path) == alone[1]
+    second = grid(tmp_path)[1]
+    assert written(second.path) == by_itself(alone, second)
 
 
 def test_another_threads_another_seed_another_setting_has_another_name(tmp_path: Path) -> None:
