@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from apl_bench.cli.main import main
 from apl_bench.judgments.ledger import Ledger
 from apl_bench.sweep import schedule
 from apl_bench.sweep.claims import FOLDER, Owner, holder
 from apl_bench.sweep.worker import End, Worker
+from tests.sweep.conftest import Alone
 from tests.sweep.tiny import OPTIONS, cell, orders, work, written
 
 STRATEGIES = ("random", "certainty")
@@ -80,35 +81,36 @@ def judged(root: Path) -> list[str]:
         return [record.key for record in ledger.records()]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, bytes]]:
-    """What `apl-bench run` writes, each strategy by itself."""
-    root = tmp_path_factory.mktemp("alone")
-    for name in STRATEGIES:
-        paths = ["--out", str(root), "--ledger", str(root / "ledger")]
-        done = CliRunner().invoke(main, ["run", "--strategy", name, "--seeds", "0-1", *OPTIONS, *paths])
-        assert done.exit_code == 0, done.output
-    return results(root)
+@pytest.fixture
+def alone_bytes(alone: Alone) -> list[dict[str, bytes]]:
+    """What `apl-bench run` writes, each cell by itself."""
+    return [written(alone(name, seed).path) for seed in (0, 1) for name in STRATEGIES]
 
 
 def test_two_workers_write_what_run_writes_and_the_same_again_does_nothing(
-    alone: list[dict[str, bytes]], tmp_path: Path
+    alone_bytes: list[dict[str, bytes]], tmp_path: Path
 ) -> None:
-    said = end(begin(tmp_path, "--workers", "2"))
-    assert results(tmp_path) == alone
+    track = ["--track", f"tensorboard:{tmp_path / 'tensorboard'}"] if find_spec("tensorboard") else []
+    said = end(begin(tmp_path, "--workers", "2", *track))
+    assert results(tmp_path) == alone_bytes
     assert "4 cells, 0 complete already\n2 workers on this machine\n" in said
     assert "[4/4] done" in said
     assert "4 of 4 cells are complete" in said
     assert "\x1b" not in said
     assert list(tmp_path.glob(f"*/*/*/{FOLDER}")) == []
     times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("result.json"))]
-    again = end(begin(tmp_path))
+    told = sorted((tmp_path / "tensorboard").rglob("events.out.*"))
+    assert len(told) == (4 if track else 0)
+    again = end(begin(tmp_path, *track))
+    assert sorted((tmp_path / "tensorboard").rglob("events.out.*")) == told
     assert "4 cells, 4 complete already" in again
     assert "on this machine" not in again, "nothing is started where nothing is to be done"
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("result.json"))] == times
 
 
-def test_a_killed_worker_is_replaced_and_a_killed_sweep_goes_on(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_a_killed_sweep_goes_on(
+    alone_bytes: list[dict[str, bytes]], tmp_path: Path
+) -> None:
     process = begin(tmp_path, "--workers", "1")
     until(lambda: list(tmp_path.glob("*/*/*/steps/0001.jsonl")), process)
     (owner,) = owners(tmp_path)
@@ -123,16 +125,16 @@ def test_a_killed_worker_is_replaced_and_a_killed_sweep_goes_on(alone: list[dict
     num_done = len(list(tmp_path.rglob("result.json")))
     assert num_done < 4
     assert f"4 cells, {num_done} complete already" in end(begin(tmp_path, "--workers", "2"))
-    assert results(tmp_path) == alone
+    assert results(tmp_path) == alone_bytes
     keys = judged(tmp_path)
     assert len(keys) == len(set(keys)), "a judgment was bought twice"
 
 
-def test_two_sweeps_share_the_work(alone: list[dict[str, bytes]], tmp_path: Path) -> None:
+def test_two_sweeps_share_the_work(alone_bytes: list[dict[str, bytes]], tmp_path: Path) -> None:
     both = [begin(tmp_path, "--workers", "1") for _ in range(2)]
     for process in both:
         assert "4 of 4 cells are complete" in end(process)
-    assert results(tmp_path) == alone
+    assert results(tmp_path) == alone_bytes
     begun = [event for path in tmp_path.rglob("events.jsonl") for event in path.read_text().splitlines()
              if json.loads(event)["event"] == "begin"]  # fmt: skip
     assert len(begun) == 4, "a cell was run twice"
@@ -141,12 +143,14 @@ def test_two_sweeps_share_the_work(alone: list[dict[str, bytes]], tmp_path: Path
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
 def test_who_is_told_to_stop_lets_go_of_the_cells(tmp_path: Path, signalled: signal.Signals) -> None:
     """Ctrl-C goes to all processes of a terminal, SIGTERM to the sweep alone."""
-    process = begin(tmp_path, "--workers", "1")
+    process = begin(tmp_path, "--workers", "1", "--max-calls", "9")
     until(lambda: list(tmp_path.glob("*/*/*/spec.json")), process)
+    assert len(list((tmp_path / ".spent").iterdir())) == 1
     (os.killpg if signalled is signal.SIGINT else os.kill)(process.pid, signalled)
     assert "Aborted!" in end(process, code=1)
     (owner,) = owners(tmp_path)
     assert owner.released
+    assert not (tmp_path / ".spent").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot confine a process to a core")
@@ -166,9 +170,9 @@ def test_digits_do_not_depend_on_the_cores_that_a_worker_gets(tmp_path: Path) ->
     assert written(cell(tmp_path / "one", "certainty", 0, settings).path) == written(unconfined.path)
 
 
-def test_a_result_of_other_plugins_is_not_taken_for_this_one(tmp_path: Path) -> None:
+def test_a_result_of_other_plugins_is_not_taken_for_this_one(alone: Alone, tmp_path: Path) -> None:
     done = cell(tmp_path, "random", 0)
-    assert work(Worker(orders(tmp_path / "ledger")), [done])[0].end is End.DONE
+    shutil.copytree(alone("random", 0).path, done.path)
     manifest = json.loads((done.path / "spec.json").read_text())
     manifest["strategy"]["source_sha256"] = "0" * 64
     (done.path / "spec.json").write_text(json.dumps(manifest))

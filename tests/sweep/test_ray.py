@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from apl_bench.sweep.on_ray import imported
-from apl_bench.sweep.worker import Worker
 from apl_bench.types import SpecError
-from tests.sweep.tiny import cell, orders, work, written
+from tests.sweep.conftest import Alone
+from tests.sweep.tiny import cell, written
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'apl-bench[ray]'")
 
@@ -26,28 +26,27 @@ def sweep_on_nodes(root: Path, num_nodes: int, strategies: str, seeds: str) -> s
     return done.stdout
 
 
-def check(tmp_path: Path, num_nodes: int, strategies: str, seeds: str) -> None:
+def check(alone: Alone, tmp_path: Path, num_nodes: int, strategies: str, seeds: str) -> None:
     said = sweep_on_nodes(tmp_path / "nodes", num_nodes, strategies, seeds)
     assert said.splitlines()[-1] == "all done"
     assert f"killing a node of {num_nodes}" in said
     assert "\ndied " in said, "the node was at work"
     numbers = range(int(seeds.partition("-")[2]) + 1)
     named = [(name, seed) for seed in numbers for name in strategies.split(",")]
-    here = [cell(tmp_path / "here", name, seed) for name, seed in named]
-    work(Worker(orders(tmp_path / "here" / "ledger")), here)
+    here = [alone(name, seed) for name, seed in named]
     there = [cell(tmp_path / "nodes", name, seed) for name, seed in named]
     assert [written(each.path) for each in there] == [written(each.path) for each in here]
 
 
 @needs_ray
-def test_a_node_is_killed_and_nothing_is_lost(tmp_path: Path) -> None:
-    check(tmp_path, 2, "random,certainty", "0-1")
+def test_a_node_is_killed_and_nothing_is_lost(alone: Alone, tmp_path: Path) -> None:
+    check(alone, tmp_path, 2, "random,certainty", "0-1")
 
 
 @needs_ray
 @pytest.mark.slow
-def test_sixteen_cells_on_three_nodes_of_which_one_is_killed(tmp_path: Path) -> None:
-    check(tmp_path, 3, "random,certainty,uncertainty,entropy", "0-3")
+def test_sixteen_cells_on_three_nodes_of_which_one_is_killed(alone: Alone, tmp_path: Path) -> None:
+    check(alone, tmp_path, 3, "random,certainty,uncertainty,entropy", "0-3")
 
 
 def test_without_ray_the_command_that_provides_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
