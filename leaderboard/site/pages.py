@@ -27,6 +27,7 @@ from apl_bench.leaderboard.site.figures import (
 )
 from apl_bench.leaderboard.site.history import EVENTS, Event
 from apl_bench.statistics import ALPHA
+from apl_bench.statistics.ranks import MIN_SEEDS
 from apl_bench.wording import number, quantity, safe
 
 if TYPE_CHECKING:
@@ -122,9 +123,17 @@ def _view(board: Board) -> BoardView:
 def _group(group: Group, axis: Axis | None) -> GroupView:
     baseline = next((row for row in group.rows if row.is_baseline and row.point["win_rate"] is not None), None)
     base = axis.at(baseline.point["win_rate"]) if axis and baseline else None
-    num = group.num_ranked
-    ranking = f"{num} rows, each compared with every other" if num > 1 else "nothing here to rank it against"
-    return GroupView(group.key.division, [*group.facts, ranking], base, [_line(row, axis) for row in group.rows])
+    facts = [*group.facts, _ranking(group.num_ranked, len(group.key.seeds))]
+    return GroupView(group.key.division, facts, base, [_line(row, axis) for row in group.rows])
+
+
+def _ranking(num: int, num_seeds: int) -> str:
+    """How the rows of a group are ranked."""
+    if num < 2:
+        return "nothing here to rank it against"
+    if num_seeds < MIN_SEEDS:
+        return f"{num} rows; fewer than {MIN_SEEDS} seeds put none of them ahead"
+    return f"{num} rows, each compared with every other"
 
 
 def _line(row: Row, axis: Axis | None) -> Line:
