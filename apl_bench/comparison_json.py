@@ -18,6 +18,7 @@ holds, and the report and the leaderboard show. docs/statistics.md explains ever
        "area_difference": as a point's difference | null,
        "labels_to_target": {"target", "num_labels": x | null, "interval": [lo | null, hi | null], "censored": bool},
        "labels_saved": the same shape; both null where there is nothing to compute them from,
+       "at_equal_kl": [{"kl": nats a completion, and as a point's difference}],
        "acquired": {"by_step": [{"step", "histogram": [20 counts], "share_wrong"}], "share_wrong",
                     "accuracy", "brier", "calibration_error", "score_error_correlation",
                     "share_invalid", "share_first_shown"},
@@ -93,9 +94,10 @@ def _row(row: Row) -> dict[str, Any]:
         "tied_with": list(standing.tied_with),
         "curve": [_point(point) for point in row.curve],
         "area": _estimate(row.area) if row.area else None,
-        "area_difference": _difference(row.area_difference),
+        "area_difference": row.area_difference and _difference(row.area_difference),
         "labels_to_target": _labels(row.to_target),
         "labels_saved": _labels(row.saved),
+        "at_equal_kl": [{"kl": found.kl, **_difference(found.difference)} for found in row.at_kl],
         "acquired": _acquired(row),
         "costs": dataclasses.asdict(row.costs),
     }
@@ -116,7 +118,7 @@ def _point(point: Point) -> dict[str, Any]:
         "share_first_shown": point.share_first_shown,
         "by_seed": list(point.by_seed),
         "length_controlled": dataclasses.asdict(controlled) if controlled else None,
-        "difference": _difference(point.difference),
+        "difference": point.difference and _difference(point.difference),
         "beside": dataclasses.asdict(point.beside),
     }
 
@@ -130,9 +132,7 @@ def _interval(ends: tuple[float, float]) -> list[float] | None:
     return list(ends) if math.isfinite(ends[0]) else None
 
 
-def _difference(found: Difference | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
+def _difference(found: Difference) -> dict[str, Any]:
     return {
         **_estimate(found.estimate),
         **dataclasses.asdict(found.bounds),

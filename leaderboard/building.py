@@ -14,6 +14,7 @@ from apl_bench.comparison import strategy_label
 from apl_bench.leaderboard.card import missing_headings, template
 from apl_bench.leaderboard.facts import Facts, facts_of
 from apl_bench.leaderboard.packing.packing import Sum, dump, pack_runs
+from apl_bench.leaderboard.releases import with_source
 from apl_bench.leaderboard.submission import (
     CARD_FILE,
     MANIFEST_FILE,
@@ -114,16 +115,17 @@ def identifier(name: str) -> str:
 
 
 def harness_of(runs: Sequence[Run]) -> Harness:
-    """What the runs say that they were made with; the sources that are installed now, where none says it."""
+    """What the runs say that they were made with; the sources that are installed now, where none says it. The commit is
+    this checkout's where it has these sources, else that of the release that has them."""
     noted = {(str(found["version"]), str(found["source_sha256"])) for run in runs for found in noted_harnesses(run)}
     if len(noted) > 1:
         raise SpecError(f"these runs were made by {len(noted)} different states of the harness's sources; run those of "
                         "the older one again")  # fmt: skip
     version, source = noted.pop() if noted else (__version__, source_sha256())
-    here = checkout()
-    if here is None or source != source_sha256():
-        return Harness(version, None, source, dirty=False)
-    return Harness(version, here.commit, source, here.dirty)
+    here, known = checkout(), with_source(source)
+    if here is not None and source == source_sha256():
+        return Harness(version, here.commit, source, here.dirty)
+    return Harness(version, known.commit if known else None, source, dirty=False)
 
 
 def noted_harnesses(run: Run) -> list[dict[str, str]]:

@@ -23,6 +23,7 @@ DETAILS_KEY = (
     "p two-way: t by the two-way error, for any prompts. Differences are paired by seed and by test prompt.",
     "worst, best: had every invalid verdict gone against it, or for it.",
     "length-controlled: the win rate at equal lengths, by a logistic regression; a check, not a better number.",
+    "at a KL of: read between waypoints, where all seeds of both have been; sign flips' p, not corrected.",
     "KL: nats a completion. length: tokens. repetition: share of bigrams. perplexity: of what people wrote.",
     "accuracy, Brier, ECE: of the implicit reward on the labels it had not seen, undecided ones left out; score:",
     "rank correlation of the strategy's scores with its errors. first: share of verdicts for the text shown first.",
@@ -46,6 +47,8 @@ def to_details(comparison: Comparison) -> str:
         parts.append(_differences(rows))
     if any(row.to_target for row in rows):
         parts.append(_labels_needed(comparison))
+    if any(row.at_kl for row in rows):
+        parts.append(_at_equal_kl(rows))
     parts += [_beside(rows), _learned(rows), _costs(rows)]
     lines = [*_family_lines(comparison.family), *_key_lines(comparison), *DETAILS_KEY, *_note_lines(comparison)]
     return "\n\n".join([*parts, "\n".join(lines)])
@@ -142,8 +145,8 @@ def _curve_cells(rows: Sequence[Row]) -> Iterator[list[str]]:
         yield [str(points[0].num_labels), *(_with_error(point.win_rate) for point in points)]
 
 
-def _with_error(estimate: Estimate) -> str:
-    return f"{number(estimate.mean, 3)} ±{number(estimate.se_two_way, 3)}"
+def _with_error(estimate: Estimate, signed: bool = False) -> str:
+    return f"{number(estimate.mean, 3, signed)} ±{number(estimate.se_two_way, 3)}"
 
 
 def _interval(ends: tuple[float, float], signed: bool = False) -> str:
@@ -201,6 +204,20 @@ def _labels_needed(comparison: Comparison) -> str:
         if (needed := row.to_target)
     ]
     return table(["labels needed", "target", "labels (95 %)", "saved (95 %)"], cells)
+
+
+def _at_equal_kl(rows: Sequence[Row]) -> str:
+    """Differences from random at each KL that anybody reaches, with two-way errors and p."""
+    every = sorted({found.kl for row in rows for found in row.at_kl})
+    columns = [f"minus {BASELINE} at a KL of", *(f"{kl:g}" for kl in every)]
+    return table(columns, [[row.strategy, *_at_kl_cells(row, every)] for row in rows if row.at_kl])
+
+
+def _at_kl_cells(row: Row, every: Sequence[float]) -> Iterator[str]:
+    by_kl = {found.kl: found.difference for found in row.at_kl}
+    for kl in every:
+        found = by_kl.get(kl)
+        yield f"{_with_error(found.estimate, signed=True)}, p {number(found.p_value, 3)}" if found else MISSING
 
 
 def _beside(rows: Sequence[Row]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ def _arm(strategy: str, runs: Mapping[int, RecordedRun], prompts: Sequence[str])
         runs,
         np.array([[one.y_P for one in seeds] for seeds in found]),
         np.array([[one.log_ratio_P for one in seeds] for seeds in found]),
+        np.array([[_kl(run, num) for run in runs.values()] for num in waypoints]),
         tuple(share_first_shown([one.tally for one in seeds]) for seeds in found),
         sum(one.num_judge_calls for seeds in found for one in seeds),
     )
@@ -65,6 +67,23 @@ def _evaluation(run: RecordedRun, num_labels: int, prompts: Sequence[str]) -> _E
         np.array([log_ratios[prompt] for prompt in prompts]),
         tally(rows),
         sum(len(row["keys"]) for row in rows),
+    )
+
+
+def _kl(run: RecordedRun, num_labels: int) -> float:
+    """Nats a completion; NaN where it was not recorded."""
+    found = summary_at(run, num_labels).get("kl")
+    return math.nan if found is None else float(found)
+
+
+def summary_at(run: RecordedRun, num_labels: int) -> Mapping[str, Any]:
+    """What a run's result.json says of a waypoint. Raises SpecError where it lacks it."""
+    found: Mapping[str, Any]
+    for found in run.result["waypoints"]:
+        if found["num_labels"] == num_labels:
+            return found
+    raise SpecError(
+        f"{run.path}/result.json lacks the waypoint of {num_labels} labels; try: apl-bench replay {run.path}"
     )
 
 

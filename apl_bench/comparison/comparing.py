@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import starmap
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from apl_bench.comparison.arms import arms_of
+from apl_bench.comparison.arms import arms_of, summary_at
 from apl_bench.comparison.costs import costs
 from apl_bench.comparison.grouping import Group, common_folder, groups_of
 from apl_bench.comparison.learned import acquired, learned
@@ -16,9 +16,11 @@ from apl_bench.comparison.notes import notes_on
 from apl_bench.comparison.nouns import (
     BASELINE,
     Arm,
+    AtKl,
     Beside,
     Comparison,
     Difference,
+    Outcomes,
     Plan,
     Point,
     RecordedRun,
@@ -27,10 +29,12 @@ from apl_bench.comparison.nouns import (
 )
 from apl_bench.comparison.standing import family_of, standings, tested
 from apl_bench.statistics import Bounds, area_under_curve, bounds, estimate, paired_difference, seed_means
+from apl_bench.statistics.equal_kl import outcomes_at, reached_by_all
 from apl_bench.statistics.labels import Labels, efficiency, saved_to_fixed_target, to_fixed_target
 from apl_bench.statistics.logistic import length_controlled
 from apl_bench.statistics.ranks import t_test_p
-from apl_bench.types import SpecError
+
+Paired: TypeAlias = "tuple[Outcomes, Outcomes]"  # of a strategy and of the baseline, on the seeds that both have
 
 
 def compare(runs: Sequence[RecordedRun], plan: Plan = Plan()) -> list[Comparison]:  # noqa: B008 - it is frozen
@@ -74,7 +78,7 @@ def _row(arm: Arm, baseline: Arm | None, standing: Standing, plan: Plan) -> Row:
     if len(arm.waypoints) > 1:
         area = estimate(area_under_curve(arm.y_WRP, arm.waypoints))
         if paired:
-            area_difference = _difference(*(area_under_curve(y_WRP, arm.waypoints) for y_WRP in paired))
+            area_difference = _difference(*(area_under_curve(one.y_WRP, arm.waypoints) for one in paired))
     to_target, saved = _labels(arm, paired, plan) if len(arm.waypoints) > 1 else (None, None)
     probabilities = acquired(arm)
     return Row(
@@ -89,29 +93,41 @@ def _row(arm: Arm, baseline: Arm | None, standing: Standing, plan: Plan) -> Row:
         standing=standing,
         to_target=to_target,
         saved=saved,
+        at_kl=tuple(_at_equal_kl(*paired)) if paired else (),
         learned=learned(arm, probabilities),
         costs=costs(arm),
     )
 
 
-def _labels(arm: Arm, paired: tuple[np.ndarray, np.ndarray] | None, plan: Plan) -> tuple[Labels | None, Labels | None]:
+def _labels(arm: Arm, paired: Paired | None, plan: Plan) -> tuple[Labels | None, Labels | None]:
     """Labels needed, and labels saved, both for one target: the one that was stated, or the baseline's last rate."""
     num_labels = np.array(arm.waypoints)
     if plan.target is not None:
-        saved = saved_to_fixed_target(*paired, plan.target, num_labels) if paired else None
+        saved = saved_to_fixed_target(*_curves(paired), plan.target, num_labels) if paired else None
         return to_fixed_target(arm.y_WRP, plan.target, num_labels), saved
-    found = efficiency(*paired, num_labels) if paired else None
+    found = efficiency(*_curves(paired), num_labels) if paired else None
     return (found.to_target, found.saved) if found else (None, None)
 
 
-def _point(arm: Arm, w: int, num_labels: int, paired: tuple[np.ndarray, np.ndarray] | None) -> Point:
+def _curves(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
+    ours, theirs = paired
+    return ours.y_WRP, theirs.y_WRP
+
+
+def _at_equal_kl(ours: Outcomes, theirs: Outcomes) -> Iterator[AtKl]:
+    """Minus the baseline, wherever all these seeds of both have been."""
+    for nats in reached_by_all(ours.kl_WR, theirs.kl_WR):
+        yield AtKl(nats, _difference(*(outcomes_at(*one, nats) for one in (ours, theirs))))
+
+
+def _point(arm: Arm, w: int, num_labels: int, paired: Paired | None) -> Point:
     y_RP = arm.y_WRP[w]
     return Point(
         num_labels=num_labels,
         win_rate=estimate(y_RP),
         bounds=bounds(y_RP),
-        difference=_difference(paired[0][w], paired[1][w]) if paired else None,
-        beside=Beside.over([_waypoint(run, num_labels) for run in arm.runs.values()]),
+        difference=_difference(*(one.y_WRP[w] for one in paired)) if paired else None,
+        beside=Beside.over([summary_at(run, num_labels) for run in arm.runs.values()]),
         share_invalid=float(np.isnan(y_RP).mean()),
         share_first_shown=arm.share_first_shown_W[w],
         length_controlled=length_controlled(y_RP, arm.log_ratio_WRP[w]),
@@ -128,16 +144,6 @@ def _difference(y_RP: np.ndarray, baseline_RP: np.ndarray) -> Difference:
         found.p_value,
         t_test_p(found.estimate),
         Bounds(ours.worst - theirs.best, ours.best - theirs.worst),
-    )
-
-
-def _waypoint(run: RecordedRun, num_labels: int) -> Mapping[str, Any]:
-    found: Mapping[str, Any]
-    for found in run.result["waypoints"]:
-        if found["num_labels"] == num_labels:
-            return found
-    raise SpecError(
-        f"{run.path}/result.json lacks the waypoint of {num_labels} labels; try: apl-bench replay {run.path}"
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -119,6 +119,14 @@ class Point:
 
 
 @dataclass(frozen=True)
+class AtKl:
+    """Minus random at an equal KL from theta_0, nats a completion."""
+
+    kl: float
+    difference: Difference
+
+
+@dataclass(frozen=True)
 class Standing:
     """A row's rank, from the best place that the data allow to the worst, and those it is tied with; or why it has
     none."""
@@ -168,7 +176,8 @@ class Row:
 
     `acquired[t]` holds, for each preference bought in step t + 1 by any seed, the probability that the implicit
     preference model gave to its label before it was trained on it (figure 3 of the paper). `to_target` is None where
-    there is no target, `saved` where there is no random to save labels against; both are for the same target.
+    there is no target, `saved` where there is no random to save labels against; both are for the same target. `at_kl`
+    holds each KL that all seeds of both reach.
     """
 
     strategy: str
@@ -182,6 +191,7 @@ class Row:
     standing: Standing
     to_target: Labels | None
     saved: Labels | None
+    at_kl: tuple[AtKl, ...]
     learned: Learned
     costs: Costs
 
@@ -211,16 +221,24 @@ class Comparison:
     target: float | None
 
 
+class Outcomes(NamedTuple):
+    """Outcomes and KL of some seeds: W waypoints x R seeds x P test prompts."""
+
+    y_WRP: np.ndarray
+    kl_WR: np.ndarray
+
+
 @dataclass(frozen=True)
 class Arm:
     """The runs of a strategy by seed; their outcomes and the doublings of the policy's text against the opponent's: W
-    waypoints x R seeds x P test prompts; and for each waypoint how often what was shown first won, of decided ones, and
-    how many judgments were asked for in all."""
+    waypoints x R seeds x P test prompts; KL from theta_0, NaN where it was not recorded; and for each waypoint how
+    often what was shown first won, of decided ones, and how many judgments were asked for in all."""
 
     strategy: str
     runs: Mapping[int, RecordedRun]
     y_WRP: np.ndarray
     log_ratio_WRP: np.ndarray
+    kl_WR: np.ndarray
     share_first_shown_W: tuple[float | None, ...]
     num_judge_calls: int
 
@@ -232,9 +250,10 @@ class Arm:
     def waypoints(self) -> tuple[int, ...]:
         return tuple(next(iter(self.runs.values())).spec.loop.waypoints)
 
-    def on(self, seeds: Sequence[int]) -> np.ndarray:
-        """The outcomes of some of the seeds."""
-        return self.y_WRP[:, [self.seeds.index(seed) for seed in seeds]]
+    def on(self, seeds: Sequence[int]) -> Outcomes:
+        """Some of the seeds."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return Outcomes(self.y_WRP[:, rows], self.kl_WR[:, rows])
 
 
 def mean(values: Sequence[float | None]) -> float | None:

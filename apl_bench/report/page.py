@@ -147,6 +147,7 @@ def _shown(number: int, section: Section) -> dict[str, Any]:
         "folder": f"{FIGURES}/{section.name}",
         "results": results,
         "rows": view.result_rows(results),
+        "kl_table": view.kl_table(results),
         "num_seeds": sorted({len(arm.seeds) for arm in results.arms}),
         "figures": drawn,
         "judges": list(view.judges(findings)),

@@ -47,12 +47,15 @@ class Difference:
     num_seeds: int | None
 
     @classmethod
-    def read(cls, table: Mapping[str, Any] | None) -> Self | None:
-        """None for null."""
-        if table is None:
-            return None
+    def read(cls, table: Mapping[str, Any]) -> Self:
+        """From a table of the schema."""
         names = ("p", "p_two_way", "p_holm", "smallest_detectable_holm", "num_seeds")
         return cls(Value.read(table), *(table.get(name) for name in names))
+
+
+def _difference(table: Mapping[str, Any] | None) -> Difference | None:
+    """None for null."""
+    return None if table is None else Difference.read(table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Point:
         return cls(
             table["num_labels"],
             Value.read(table, "win_rate"),
-            Difference.read(table.get("difference")),
+            _difference(table.get("difference")),
             table.get("win_rate_worst"),
             table.get("win_rate_best"),
             table.get("share_invalid"),
@@ -116,8 +119,9 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A strategy over its seeds. `rank` is an interval of ranks, None where it is not ranked, and why. `learned` holds
-    what the bought labels say of the implicit reward and of the oracle, beside `acquired`."""
+    """A strategy over its seeds. `rank` is an interval of ranks, None where it is not ranked, and why. `at_kl` holds
+    its differences from the baseline by KL, nats a completion; `learned` what the bought labels say of the implicit
+    reward and of the oracle, beside `acquired`."""
 
     strategy: str
     seeds: tuple[int, ...]
@@ -129,6 +133,7 @@ class Arm:
     area_difference: Difference | None
     labels_to_target: Labels | None
     labels_saved: Labels | None
+    at_kl: Mapping[float, Difference]
     acquired: tuple[Batch, ...]
     learned: Mapping[str, float | None]
     costs: Mapping[str, float | None]
@@ -151,9 +156,10 @@ class Arm:
             tied_with=tuple(table.get("tied_with", ())),
             curve=tuple(map(Point.read, table["curve"])),
             area=Value.read(area) if area else None,
-            area_difference=Difference.read(table.get("area_difference")),
+            area_difference=_difference(table.get("area_difference")),
             labels_to_target=Labels.read(table.get("labels_to_target")),
             labels_saved=Labels.read(table.get("labels_saved")),
+            at_kl={float(found["kl"]): Difference.read(found) for found in table.get("at_equal_kl", ())},
             acquired=tuple(Batch(step["step"], tuple(step["histogram"]), step["share_wrong"]) for step in steps),
             learned={name: value for name, value in table["acquired"].items() if name != "by_step"},
             costs=table.get("costs", {}),

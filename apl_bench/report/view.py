@@ -44,6 +44,22 @@ def _rank(arm: Arm) -> str:
 
 
 @dataclass(frozen=True)
+class KlTable:
+    """Differences from the baseline at each KL that some strategy shares with it, nats a completion; None where one
+    does not reach it with all seeds."""
+
+    kls: Sequence[float]
+    rows: Sequence[tuple[str, Sequence[Difference | None]]]
+
+
+def kl_table(results: Results) -> KlTable | None:
+    """None where KL was not recorded, or nobody shares any."""
+    kls = sorted({kl for arm in results.arms for kl in arm.at_kl})
+    rows = [(arm.strategy, [arm.at_kl.get(kl) for kl in kls]) for arm in results.arms if arm.at_kl]
+    return KlTable(kls, rows) if kls else None
+
+
+@dataclass(frozen=True)
 class JudgeLine:
     """A measure of a judge in words, with its interval on an axis from 0 to 1 where it is a share."""
 

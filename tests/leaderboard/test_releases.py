@@ -11,8 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from apl_bench.cli.main import main
-from apl_bench.leaderboard import releases
+from apl_bench.leaderboard import building, releases
+from apl_bench.leaderboard.building import harness_of
 from apl_bench.provenance import Checkout
+from apl_bench.records import find_runs
 from tests.leaderboard.submitted import checked, codes
 
 MERGED = Path(releases.FILE).parent / "submissions"
@@ -52,6 +54,15 @@ def test_a_submission_of_a_listed_release_passes_with_other_sources(
     releases.add(releases.installed())
     change_a_source(monkeypatch)
     assert checked(honest).failures == []
+
+
+def test_runs_of_a_listed_release_are_submitted_under_its_commit(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = find_runs([made / "runs"])
+    made_here = harness_of(runs)
+    releases.add(replace(releases.installed(), commit="b" * 40))
+    change_a_source(monkeypatch)
+    monkeypatch.setattr(building, "source_sha256", lambda: "0" * 64)
+    assert harness_of(runs) == replace(made_here, commit="b" * 40, dirty=False)
 
 
 def test_a_submission_of_no_release_fails_with_other_sources(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

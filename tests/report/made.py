@@ -19,6 +19,7 @@ def row(strategy: str, rate: float | None, num_steps: int = 2, error: float = 0.
     found = {
         "strategy": strategy, "seeds": [0, 1, 2], "ranked": True, "rank": [1, 2], "tied_with": [], "curve": curve,
         "area": value(0.6, error, "mean"), "area_difference": None, "labels_to_target": None, "labels_saved": None,
+        "at_equal_kl": [{"kl": kl, **value(-0.01, error, "mean"), "p": 0.25} for kl in (1.0, 2.0) if difference],
         "acquired": {"by_step": steps, "share_wrong": 0.25}, "costs": {},
     }  # fmt: skip
     return {**found, **changes}

@@ -75,6 +75,7 @@ def test_a_report_has_its_parts(tmp_path: Path) -> None:
     assert headings <= set(found.texts["h4"])
     assert not any("dollars" in text for text in found.texts["h4"])  # nobody was paid
     assert "intervals of 95 % over seeds and test prompts (two-way), each for its own waypoint" in html
+    assert "Differences from random at equal KL" in html
     assert "over test prompts alone" in report(tmp_path / "one", "random", seeds=1)
     (data,) = data_of(html)
     assert data["strategies"] == ["certainty", "random"]
