@@ -21,6 +21,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from torch import Tensor
 
+from apl_bench.engine.lean_lora import use_lean_adapters
 from apl_bench.engine.network import Network
 from apl_bench.randomness import StreamName, stream
 from apl_bench.spec import LoraSpec, nearest
@@ -85,6 +86,7 @@ class Adapters:
                 kind = type(self._model).__name__
                 raise SpecError(f"lora.targets is {targets!r}, and {kind} has no such layers ({error}); expected names "
                                 "of its linear layers, such as q_proj") from error  # fmt: skip
+        use_lean_adapters(self._model)
         self._switch(adapter)
         return adapter
 
