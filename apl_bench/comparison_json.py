@@ -18,7 +18,8 @@ holds, and the report and the leaderboard show. docs/statistics.md explains ever
        "area_difference": as a point's difference | null,
        "labels_to_target": {"target", "num_labels": x | null, "interval": [lo | null, hi | null], "censored": bool},
        "labels_saved": the same shape; both null where there is nothing to compute them from,
-       "at_equal_kl": [{"kl": nats a completion, and as a point's difference}],
+       "at_equal_kl": [{"kl": nats a completion, and as a point's difference, never of a family: its p_holm and
+                        smallest_detectable are null}],
        "acquired": {"by_step": [{"step", "histogram": [20 counts], "share_wrong"}], "share_wrong",
                     "accuracy", "brier", "calibration_error", "score_error_correlation",
                     "share_invalid", "share_first_shown"},

@@ -61,8 +61,9 @@ def installed() -> Release:
 
 
 def with_source(sha256: str) -> Release | None:
-    """The release with these sources."""
-    return next((release for release in releases() if release.source_sha256 == sha256), None)
+    """The release with these sources, one whose commit is known before one that is not a checkout."""
+    found = [release for release in releases() if release.source_sha256 == sha256]
+    return min(found, key=lambda release: release.commit is None, default=None)
 
 
 def is_released(part: str, name: str, sha256: str | None) -> bool:

@@ -17,19 +17,29 @@ import numpy as np
 from apl_bench.cli.console import number, table
 from apl_bench.comparison.arms import arms_of
 from apl_bench.comparison.nouns import Arm
-from apl_bench.records import find_runs
+from apl_bench.records import find_runs, outcomes_of
 from apl_bench.statistics import estimate, paired_difference
 
 
 def arm(folder: str, strategy: str) -> Arm:
     """The runs of a strategy in a folder."""
     runs = [run for run in find_runs([Path(folder)]) if run.spec.strategy.name == strategy and run.complete]
-    (found,) = arms_of(runs)
-    return found
+    found = arms_of(runs) if runs else []
+    if len(found) != 1:
+        raise SystemExit(f"{folder}: {len(found)} strategies with the name {strategy!r}; expected one")
+    return found[0]
+
+
+def prompts(found: Arm) -> list[str]:
+    """The test prompts, which all runs of an arm share."""
+    run = next(iter(found.runs.values()))
+    return sorted(outcomes_of(run.all_waypoint_rows(found.waypoints[-1])))
 
 
 def main(ours: Arm, theirs: Arm) -> None:
     """A line for each waypoint."""
+    if ours.waypoints != theirs.waypoints or prompts(ours) != prompts(theirs):
+        raise SystemExit("the two were evaluated at other numbers of labels, or on other prompts: nothing to pair")
     seeds = [seed for seed in ours.seeds if seed in theirs.seeds]
     (our_rates, our_kl), (their_rates, their_kl) = ours.on(seeds), theirs.on(seeds)
     rows = []

@@ -23,12 +23,12 @@ DETAILS_KEY = (
     "p two-way: t by the two-way error, for any prompts. Differences are paired by seed and by test prompt.",
     "worst, best: had every invalid verdict gone against it, or for it.",
     "length-controlled: the win rate at equal lengths, by a logistic regression; a check, not a better number.",
-    "at a KL of: read between waypoints, where all seeds of both have been; sign flips' p, not corrected.",
     "KL: nats a completion. length: tokens. repetition: share of bigrams. perplexity: of what people wrote.",
     "accuracy, Brier, ECE: of the implicit reward on the labels it had not seen, undecided ones left out; score:",
     "rank correlation of the strategy's scores with its errors. first: share of verdicts for the text shown first.",
     "Costs are means over the seeds; dollars by list price. docs/statistics.md explains every number.",
 )
+KL_KEY = "at a KL of: read between waypoints, where all seeds of both have been; sign flips' p, not corrected."
 MORE = "More, with intervals, judge and costs: --details. Every number is explained in docs/statistics.md."
 
 
@@ -47,10 +47,12 @@ def to_details(comparison: Comparison) -> str:
         parts.append(_differences(rows))
     if any(row.to_target for row in rows):
         parts.append(_labels_needed(comparison))
-    if any(row.at_kl for row in rows):
+    has_kl = any(row.at_kl for row in rows)
+    if has_kl:
         parts.append(_at_equal_kl(rows))
     parts += [_beside(rows), _learned(rows), _costs(rows)]
-    lines = [*_family_lines(comparison.family), *_key_lines(comparison), *DETAILS_KEY, *_note_lines(comparison)]
+    lines = [*_family_lines(comparison.family), *_key_lines(comparison), *[KL_KEY] * has_kl, *DETAILS_KEY,
+             *_note_lines(comparison)]  # fmt: skip
     return "\n\n".join([*parts, "\n".join(lines)])
 
 

@@ -115,7 +115,8 @@ def _curves(paired: Paired) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _at_equal_kl(ours: Outcomes, theirs: Outcomes) -> Iterator[AtKl]:
-    """Minus the baseline, wherever all these seeds of both have been."""
+    """Minus the baseline, wherever all these seeds of both have been. A verdict that is invalid at either waypoint
+    counts as invalid between, so that the bounds are wider than they might be."""
     for nats in reached_by_all(ours.kl_WR, theirs.kl_WR):
         yield AtKl(nats, _difference(*(outcomes_at(*one, nats) for one in (ours, theirs))))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from apl_bench.comparison.grouping import differing, surroundings
 from apl_bench.comparison.nouns import BASELINE, Arm, Row, format_seeds
 from apl_bench.power import fewest_for_sign_flips, smallest_sign_flip_p
@@ -78,6 +80,11 @@ def _run_notes(arms: Sequence[Arm]) -> Iterator[str]:
     for arm in arms:
         if len({json.dumps(run.manifest.get("strategy")) for run in arm.runs.values()}) > 1:
             yield f"the seeds of {arm.strategy} were not all run with the same version and source of the strategy"
+    lacking = [f"{arm.strategy}, seed {seed}" for arm in arms
+               for seed, kl_W in zip(arm.seeds, arm.kl_WR.T, strict=True) if np.isnan(kl_W).any()]  # fmt: skip
+    if lacking:
+        more = f" and {quantity(len(lacking) - 1, 'other run')}" if len(lacking) > 1 else ""
+        yield f"{lacking[0]}{more} recorded no KL at some waypoint: nothing of these strategies is read at equal KL"
     first, *others = (surroundings(run) for *_, run in runs)
     found = {key: pair for other in others for key, pair in differing(first, other).items()}
     for key, (here, there) in found.items():

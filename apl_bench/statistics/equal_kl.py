@@ -1,7 +1,7 @@
 """Outcomes at equal KL from theta_0: whether a strategy wins more, or only went further with the same labels.
 
-Each seed's outcomes are read between its waypoints, linearly in the root of KL, in which win rates of DPO are nearly
-straight (Gao, Schulman and Hilton 2023, "Scaling laws for reward model overoptimization", use the same root).
+Each seed's outcomes are read between its waypoints, linearly in the root of KL, in which win rates are straighter than
+in KL itself (the root that Gao, Schulman and Hilton 2023, "Scaling laws for reward model overoptimization", use).
 Letters: W waypoints x R seeds x P test prompts.
 """
 

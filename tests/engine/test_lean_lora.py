@@ -61,6 +61,53 @@ def test_under_autocast_it_is_pefts_own() -> None:
     assert torch.equal(theirs, ours)
 
 
+def test_the_adapter_that_is_switched_on_is_the_one_that_counts() -> None:
+    """Two of them in one model, one after the other; all off is the model beneath, to the bit."""
+    ids = torch.arange(1, 13)[None]
+    found = []
+    for lean in (False, True):
+        model = adapted(lean)
+        inject_adapter_in_model(LoraConfig(r=2, lora_alpha=6, target_modules=list(TARGETS)), model, adapter_name="two")
+        torch.manual_seed(4)
+        for name, weight in model.named_parameters():
+            if ".two." in name:
+                nn.init.normal_(weight, std=0.3)
+        layers = [module for module in model.modules() if isinstance(module, Linear)]
+        logits = []
+        for adapter in ("one", "two", "one", None, ["one", "two"]):
+            for layer in layers:
+                layer.enable_adapters(adapter is not None)
+                if adapter is not None:
+                    layer.set_adapter(adapter)
+            logits.append(model(ids).logits.detach())
+        found.append(logits)
+    theirs, ours = found
+    assert all(torch.allclose(one, other, rtol=1e-5, atol=1e-6) for one, other in zip(theirs, ours, strict=True))
+    assert torch.equal(ours[3], tiny.llama()(ids).logits)
+    assert not torch.allclose(ours[0], ours[1], atol=1e-3)
+
+
+def test_what_was_merged_is_not_added_again() -> None:
+    ids = torch.arange(1, 13)[None]
+    model = adapted(True)
+    before = model(ids).logits
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.merge()
+    assert torch.allclose(model(ids).logits, before, rtol=1e-4, atol=1e-5)
+
+
+def test_another_precision_is_left_to_peft() -> None:
+    model = adapted(False).to(torch.float64)
+    use_lean_adapters(model)
+    assert lean_layers(model) == 0
+    assert LeanLinear.forward(_first(adapted(True).double()), torch.ones(2, 32).double()).dtype == torch.float64
+
+
+def _first(model: nn.Module) -> LeanLinear:
+    return next(module for module in model.modules() if isinstance(module, LeanLinear))
+
+
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"lora_bias": True}, {"use_dora": True}])
 def test_other_adapters_are_left_to_peft(options: dict[str, object]) -> None:
     assert lean_layers(adapted(True, **options)) == 0

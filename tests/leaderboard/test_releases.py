@@ -65,6 +65,16 @@ def test_runs_of_a_listed_release_are_submitted_under_its_commit(made: Path, mon
     assert harness_of(runs) == replace(made_here, commit="b" * 40, dirty=False)
 
 
+def test_an_installation_without_a_checkout_finds_the_commit_of_its_sources(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases.add(replace(releases.installed(), commit="b" * 40))
+    for module in (building, releases):
+        monkeypatch.setattr(module, "checkout", lambda: None)
+    releases.releases.cache_clear()
+    assert harness_of(find_runs([made / "runs"])).commit == "b" * 40
+
+
 def test_a_submission_of_no_release_fails_with_other_sources(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked(honest).failures == []
     change_a_source(monkeypatch)

@@ -29,11 +29,15 @@ def test_a_curve_that_is_straight_in_the_root_is_read_without_error(further: lis
         assert found[0] == pytest.approx([slope * math.sqrt(nats) + prompt for prompt in (0, 0.1, 0.2)])
 
 
-@given(distances, distances)
-def test_only_what_every_seed_of_both_has_reached_is_read(one: list[float], other: list[float]) -> None:
-    ours, theirs = (np.array([0.0, max(kls)])[:, None] for kls in (one, other))
-    assert reached_by_all(ours, theirs) == [nats for nats in LADDER if math.sqrt(nats) <= math.sqrt(
-        min(max(one), max(other)))]  # fmt: skip
+@given(st.lists(st.tuples(st.floats(0, 4), st.floats(4, 90)), min_size=1, max_size=4),
+       st.lists(st.tuples(st.floats(0, 4), st.floats(4, 90)), min_size=1, max_size=4))  # fmt: skip
+def test_only_what_every_seed_of_both_has_reached_is_read(
+    ours: list[tuple[float, float]], theirs: list[tuple[float, float]]
+) -> None:
+    """From the last first waypoint to the first last one."""
+    first, last = max(low for low, _ in ours + theirs), min(high for _, high in ours + theirs)
+    expected = [nats for nats in LADDER if math.sqrt(first) <= math.sqrt(nats) <= math.sqrt(last)]
+    assert reached_by_all(*(np.array(ends).T for ends in (ours, theirs))) == expected
 
 
 def test_what_goes_back_or_below_zero_counts_as_where_it_has_been() -> None:
