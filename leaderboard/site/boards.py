@@ -139,7 +139,7 @@ class Board:
 
 
 def boards(entries: Sequence[Entry]) -> list[Board]:
-    """A board for each task, preset and regime among the submissions, by name.
+    """A board for each task, preset and regime among the submissions: by task, first those of presets as they ship.
 
     Raises SpecError where recorded outcomes do not give the win rate that the submission states.
     """
@@ -148,7 +148,8 @@ def boards(entries: Sequence[Entry]) -> list[Board]:
         for comparison in entry.comparisons:
             place = (comparison["task"], comparison["preset"], comparison["regime"])
             by_board.setdefault(place, []).extend(_rows(entry, comparison))
-    return [_board(*place, rows) for place, rows in sorted(by_board.items())]
+    found = [_board(*place, rows) for place, rows in sorted(by_board.items())]
+    return sorted(found, key=lambda board: (board.task, all(group.key.division == "open" for group in board.groups)))
 
 
 def _rows(entry: Entry, comparison: Mapping[str, Any]) -> Iterator[Row]:

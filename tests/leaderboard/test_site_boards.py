@@ -31,6 +31,12 @@ def ranks(board: Board) -> dict[str, tuple[int, int] | None]:
     return {row.label: row.rank for row in board.rows}
 
 
+def test_presets_as_they_ship_come_before_changed_ones() -> None:
+    """Whatever their regimes are called."""
+    changed = replace(SECOND, regime="continue", division="open", settings="other")
+    assert [board.regime for board in boards([entry_of(changed), entry_of(FIRST)])] == ["restart", "continue"]
+
+
 def test_rows_of_different_submissions_are_paired_and_ranked() -> None:
     board = board_of(FIRST, SECOND)
     assert len(board.groups) == 1
