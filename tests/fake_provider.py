@@ -166,9 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
                 provider.closing.wait(answer.delay_s)
         finally:
             provider.leave()
-        self._send(answer)
-        if answer.whole:
-            call.status = answer.status
+        call.status = answer.status if answer.whole else 0  # before the client has it, who may ask at once
+        try:
+            self._send(answer)
+        except OSError:
+            call.status = 0
+            raise
 
     def do_GET(self) -> None:
         self._send(self.server.provider.batches.get(self.path, self.server.provider.root_url))

@@ -61,6 +61,7 @@ def test_under_autocast_it_is_pefts_own() -> None:
     assert torch.equal(theirs, ours)
 
 
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
 def test_the_adapter_that_is_switched_on_is_the_one_that_counts() -> None:
     """Two of them in one model, one after the other; all off is the model beneath, to the bit."""
     ids = torch.arange(1, 13)[None]
@@ -108,6 +109,7 @@ def _first(model: nn.Module) -> LeanLinear:
     return next(module for module in model.modules() if isinstance(module, LeanLinear))
 
 
+@pytest.mark.filterwarnings("ignore:`lora_bias=True`")
 @pytest.mark.parametrize("options", [{"lora_dropout": 0.1}, {"lora_bias": True}, {"use_dora": True}])
 def test_other_adapters_are_left_to_peft(options: dict[str, object]) -> None:
     assert lean_layers(adapted(True, **options)) == 0
