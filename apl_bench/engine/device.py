@@ -71,18 +71,23 @@ def in_memory(
 ) -> Callable[[Sequence[int]], Sequence[Result]]:
     """`work`, which gives a result for each row, in two halves wherever memory runs out for the whole."""
 
-    def run(rows: Sequence[int]) -> Sequence[Result]:
-        seen = budget.num_tokens
-        try:
-            return work(rows)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(rows) == 1:
-                raise too_large(budget) from error
-        budget.halve(seen)  # out here, where the failed attempt's tensors are no longer held by the error
-        middle = len(rows) // 2
-        return [*run(rows[:middle]), *run(rows[middle:])]
+    def run(rows: Sequence[int]) -> Sequence[Result]:  # not recursive: a closure that holds itself outlives its use
+        found: list[Result] = []
+        waiting = [rows]
+        while waiting:
+            part, seen = waiting.pop(), budget.num_tokens
+            try:
+                found += work(part)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise too_large(budget) from error
+            budget.halve(seen)  # out here, where the failed attempt's tensors are no longer held by the error
+            middle = len(part) // 2
+            waiting += [part[middle:], part[:middle]]
+        return found
 
     return run
 

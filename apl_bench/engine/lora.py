@@ -71,9 +71,14 @@ class Adapters:
         self._lock = threading.Lock()
         self._num_made = 0
         self._active: str | None = None
+        self._dropped: list[str] = []
 
     def make(self, name: StreamName) -> str:
-        """A new adapter that changes nothing yet: B is zero, A is drawn from the stream called `name`."""
+        """A new adapter that changes nothing yet: B is zero, A is drawn from the stream called `name`.
+
+        Those that were dropped leave the model now.
+        """
+        self._delete_dropped()
         self._num_made += 1
         adapter = f"policy{self._num_made}"
         seed = int(stream(*name, "lora").integers(2**63))
@@ -97,16 +102,25 @@ class Adapters:
                 self._switch(adapter)
 
     def drop(self, adapter: str) -> None:
-        """Let go of an adapter's weights."""
-        self.use(None)
-        with _quiet():
-            for layer in self._layers():
-                layer.delete_adapter(adapter)
+        """Have an adapter leave the model when the next one is made.
+
+        Python may ask for this in the middle of anything, another adapter's forward pass included: nothing changes now.
+        """
+        self._dropped.append(adapter)
 
     def weights(self, adapter: str) -> dict[str, Tensor]:
         """Its weights, by names that do not depend on how many adapters there were before."""
         part = f".{adapter}."
         return {name.replace(part, "."): weight for name, weight in self._model.named_parameters() if part in name}
+
+    def _delete_dropped(self) -> None:
+        if self._dropped:
+            self.use(None)
+        with _quiet():
+            while self._dropped:
+                adapter = self._dropped.pop()
+                for layer in self._layers():
+                    layer.delete_adapter(adapter)
 
     def _switch(self, adapter: str | None) -> None:
         for layer in self._layers():

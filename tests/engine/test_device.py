@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from apl_bench.engine import dpo, sampling, scoring, shared
 from apl_bench.engine.device import TokenBudget, in_memory, is_out_of_memory, to_device
 from apl_bench.engine.network import Network
-from apl_bench.types import LengthBounds, SpecError
+from apl_bench.types import Completion, LengthBounds, Prompt, SampleRequest, SpecError
 from tests.engine import tiny
 from tests.engine.test_dpo import gradient_of, token_pairs
 
@@ -68,6 +70,28 @@ def test_other_errors_pass() -> None:
 def test_arrays_arrive() -> None:
     array = np.array([[1, 2], [3, 4]])
     assert to_device(array, torch.device("cpu")).tolist() == array.tolist()
+
+
+@pytest.mark.parametrize("use", ["sample", "logp", "finetune"])
+def test_a_policy_leaves_memory_with_its_last_user(use: str) -> None:
+    """Not when Python's collector comes by: a policy may be gigabytes."""
+    engine = tiny.engine()
+    policy, _ = engine.finetune(engine.reference(), tiny.preferences(4), tiny.training(), (1, "training"))
+    prompt = Prompt("p", "abc")
+    gc.collect()
+    gc.disable()
+    try:
+        if use == "sample":
+            policy.sample([SampleRequest(prompt, LengthBounds(1, 4), ("drawn",))], 1.0)
+        elif use == "logp":
+            policy.logp([prompt], [Completion("de", (101, 102), False)])
+        else:
+            engine.finetune(policy, tiny.preferences(4), tiny.training(), (2, "training"))
+        network = weakref.ref(policy.network)
+        del policy
+        assert network() is None
+    finally:
+        gc.enable()
 
 
 def test_policies_of_an_engine_share_a_budget() -> None:

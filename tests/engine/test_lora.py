@@ -98,16 +98,34 @@ def test_only_the_adapter_is_trained_and_saved(tmp_path: Path) -> None:
     assert loaded.logp([prompt], [completion]) == policy.logp([prompt], [completion])
 
 
-def test_an_adapter_that_nobody_holds_any_more_leaves_the_model() -> None:
+def test_an_adapter_that_nobody_holds_any_more_leaves_the_model_when_the_next_is_made() -> None:
     base = network()
     num_before = len(list(base.model.parameters()))
-    adapter = base.copy(("a",))
-    num_each = len(list(base.model.parameters())) - num_before
-    assert num_each == len(adapter.parameters) > 0
-    del adapter
+    adapters = [base.copy(("a",)), base.copy(("b",))]
+    num_each = len(adapters[0].parameters)
+    assert len(list(base.model.parameters())) == num_before + 2 * num_each > num_before
+    adapters.clear()
     gc.collect()
-    assert len(list(base.model.parameters())) == num_before
-    assert scores(base) == scoring.logp(tiny.network("llama"), TEXTS).tolist()
+    last = base.copy(("c",))
+    assert len(list(base.model.parameters())) == num_before + num_each
+    assert scores(last) == scores(base) == scoring.logp(tiny.network("llama"), TEXTS).tolist()
+
+
+def test_an_adapter_that_goes_in_the_middle_of_anothers_pass_does_not_disturb_it() -> None:
+    """Python's collector runs when it likes: it once switched all adapters off for the second half of a pass."""
+    owner = engine()
+    policy, _ = owner.finetune(owner.reference(), tiny.preferences(6), tiny.training(), (1, "training"))
+    tuned, held = policy.network, [owner.reference().network.copy(("other",))]
+    group = shared.Group((1, 2, 3), ((4, 5, 6), (7, 8)))
+    expected = shared.logp_of_groups(tuned, [group])
+    tuned.hidden(torch.ones((1, 2), dtype=torch.int64))
+    layer = tuned.model.base_model.layers[0]
+    with layer.register_forward_hook(lambda *_: held.clear()):
+        found = shared.logp_of_groups(tuned, [group])
+    assert not held
+    assert found.tolist() == expected.tolist()
+    found.sum().backward()
+    assert all(weight.grad is not None for weight in tuned.parameters.values())
 
 
 def test_layers_that_are_not_there_are_named() -> None:
