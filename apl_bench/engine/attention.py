@@ -41,9 +41,17 @@ def _attend_once(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
     return attended.reshape(rows, 1, heads, value.shape[3])
 
 
+def always_mask(attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
+    """transformers' mask for `sdpa`, there also where a batch has no padding: without one a row would go through
+    another kernel, and get other last bits than beside a row that is padded."""
+    options["allow_is_causal_skip"] = options.get("allow_is_causal_skip", True) and attention_mask is None
+    mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, **options)
+    return mask
+
+
 def use_on_cpu(model: Any) -> None:
     """Let a model on a CPU that would use `sdpa` use `attend`; others keep what transformers chose for them."""
     if model.device.type == "cpu" and model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, attend)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
+        AttentionMaskInterface.register(NAME, always_mask)
         model.set_attn_implementation(NAME)

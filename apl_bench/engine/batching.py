@@ -26,12 +26,6 @@ def padded_length(length: int, limit: int, least_step: int) -> int:
     return max(length, min(limit, -(-length // step) * step))
 
 
-def coarsely_padded_length(length: int, limit: int, most_step: int) -> int:
-    """The same where batches should be few: the next power of 2, 16 at least; above `most_step` its next multiple."""
-    power = max(16, 1 << (length - 1).bit_length())
-    return max(length, min(limit, power if power <= most_step else -(-length // most_step) * most_step))
-
-
 def min_rows(num_threads: int) -> int:
     """Rows that a matrix product needs for each thread to get eight; twice that on one thread."""
     return max(16, 8 * num_threads)

@@ -1,15 +1,16 @@
-"""Keys and values of the sampling loop, in storage that is allocated once for each batch.
+"""Keys and values of completions, in storage that is allocated once and filled from prompts that have run.
 
 transformers' own dynamic cache copies everything seen so far at every token (`torch.cat`).
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import CacheLayerMixin, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -22,14 +23,25 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     keys: Tensor
     values: Tensor
 
-    def __init__(self, prefilled: DynamicLayer, rows: Tensor, capacity: int) -> None:
+    def __init__(self, like: DynamicLayer, num_rows: int, length: int, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        assert prefilled.keys is not None
-        assert prefilled.values is not None
-        self.dtype, self.device, self.is_initialized = prefilled.dtype, prefilled.device, True
-        self._key_storage = _storage(prefilled.keys, rows, capacity)
-        self._value_storage = _storage(prefilled.values, rows, capacity)
-        self._show(prefilled.keys.shape[2])
+        assert like.keys is not None
+        assert like.values is not None
+        self.dtype, self.device, self.is_initialized = like.dtype, like.device, True
+        self._key_storage, self._value_storage = (
+            states.new_empty((num_rows, states.shape[1], capacity, states.shape[3]))
+            for states in (like.keys, like.values)
+        )
+        self._show(length)
+
+    def put(self, begin: int, prompts: DynamicLayer, rows: Tensor) -> None:
+        """Make these rows of the prompts' the rows from `begin` on, up to the end of what is shown; zeros before them,
+        since what a mask hides must be finite."""
+        for shown, states in ((self.keys, prompts.keys), (self.values, prompts.values)):
+            assert states is not None
+            own, missing = shown[begin : begin + len(rows)], shown.shape[2] - states.shape[2]
+            own[:, :, :missing] = 0.0
+            own[:, :, missing:] = states[rows]
 
     def update(
         self,
@@ -52,30 +64,43 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             self._key_storage = self._key_storage[: len(indices)]
             self._value_storage = self._value_storage[: len(indices)]
         else:
-            capacity = self._key_storage.shape[2]
-            self._key_storage = _storage(self.keys, indices, capacity)
-            self._value_storage = _storage(self.values, indices, capacity)
+            self._key_storage = self._selected(self._key_storage, indices)
+            self._value_storage = self._selected(self._value_storage, indices)
         self._show(self.keys.shape[2])
+
+    def _selected(self, storage: Tensor, indices: Tensor) -> Tensor:
+        length = self.keys.shape[2]
+        selected = storage.new_empty((len(indices), *storage.shape[1:]))
+        selected[:, :, :length] = storage[indices, :, :length]
+        return selected
 
     def _show(self, length: int) -> None:
         self.keys, self.values = self._key_storage[:, :, :length], self._value_storage[:, :, :length]
 
 
-def _storage(states: Tensor, rows: Tensor, capacity: int) -> Tensor:
-    """New storage with these rows of the states at its front."""
-    storage = states.new_empty((len(rows), states.shape[1], capacity, states.shape[3]))
-    storage[:, :, : states.shape[2]] = states[rows]
-    return storage
+def is_plain(config: Any) -> bool:
+    """Whether all layers keep the keys and values of everything: neither sliding windows nor recurrent states."""
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
 
 
-def spread(cache: DynamicCache, rows: Tensor, capacity: int) -> None:
-    """Give each request its own row of a cache prefilled with one row a prompt, with room for `capacity` positions.
+def room_for(prompts: DynamicCache, num_rows: int, length: int, capacity: int) -> DynamicCache:
+    """A cache for `num_rows` completions of such prompts, padded to `length`, with room for `capacity` positions.
 
-    Layers that are not plain attention over everything (sliding windows) keep their own kind and grow by copying.
+    Layers that are not plain keep their own kind, and grow by copying.
     """
-    layers: list[Any] = cache.layers
-    for place, layer in enumerate(layers):
-        if type(layer) is DynamicLayer:
-            layers[place] = GrowingLayer(layer, rows, capacity)
-        elif isinstance(layer, CacheLayerMixin):
-            layer.batch_select_indices(rows)  # type: ignore[attr-defined]
+    room = copy.copy(prompts)
+    room.layers = [
+        GrowingLayer(layer, num_rows, length, capacity) if type(layer) is DynamicLayer else copy.copy(layer)
+        for layer in prompts.layers
+    ]
+    return room
+
+
+def put(room: DynamicCache, begin: int, prompts: DynamicCache, rows: Tensor) -> None:
+    """Make these rows of the prompts' the rows from `begin` on; all rows at once where layers are not plain."""
+    for own, layer in zip(room.layers, prompts.layers, strict=True):
+        if isinstance(own, GrowingLayer):
+            assert isinstance(layer, DynamicLayer)
+            own.put(begin, layer, rows)
+        else:
+            own.batch_select_indices(rows)  # type: ignore[union-attr]

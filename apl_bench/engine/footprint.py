@@ -18,7 +18,7 @@ from apl_bench.engine.shared import Group, logp_of_groups
 if TYPE_CHECKING:
     from apl_bench.engine.network import Network
 
-CPU_ROOM = {"sampling": 1 << 29, "scoring": 1 << 29, "training": 1 << 29}  # bytes
+CPU_ROOM = {"sampling": 1 << 30, "scoring": 1 << 29, "training": 1 << 29}  # bytes
 MOST_TRAINING_ROOM = 1 << 30  # bytes on a CPU: a batch that takes more leaves its caches and is slower
 CUDA_SHARE = 1 / 3  # of what is free when the work begins
 # Above these, larger batches gain nothing: on a CPU they leave its caches.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from apl_bench.engine.attention import use_on_cpu
+from apl_bench.engine.cache import is_plain
 from apl_bench.engine.device import Budgets, TokenBudget
 from apl_bench.engine.embedding import use_in_place_gradient
 from apl_bench.engine.footprint import new_budgets, new_training_budget
@@ -53,6 +54,11 @@ class Network:
         """Whether reading the weights costs little beside a batch: then small batches are as good as a large one."""
         num_bytes: int = sum(weight.nbytes for weight in self.model.parameters())
         return num_bytes <= SMALL_BYTES
+
+    @cached_property
+    def has_plain_cache(self) -> bool:
+        """Whether all its layers keep the keys and values of everything."""
+        return is_plain(self.model.config)
 
     @property
     def num_workers(self) -> int:

@@ -1,11 +1,11 @@
 """Prompts run once each, their keys and values handed to every completion that goes on from them.
 
-Letters: R completions, L padded prompt length, D hidden size.
+Letters: P different prompts, R completions, L padded prompt length, D hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +14,25 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from apl_bench.engine.batching import fill_up, min_rows
-from apl_bench.engine.cache import spread
+from apl_bench.engine.cache import put, room_for
 from apl_bench.engine.device import to_device
 from apl_bench.engine.network import Network
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Prefilled:
-    """What the model knows at the end of each completion's prompt; `position_R` is that of the next token."""
+    """What the model knows at the end of different prompts, left-padded to one length."""
+
+    row_of: dict[tuple[int, ...], int]
+    hidden_PD: Tensor
+    size_P: Tensor
+    mask_PL: Tensor
+    cache: DynamicCache
+
+
+@dataclass(slots=True)
+class State:
+    """What the model knows at the end of each completion as it stands; `position_R` is that of the next token."""
 
     hidden_RD: Tensor
     position_R: Tensor
@@ -34,19 +45,16 @@ class Prefilled:
         self.cache.batch_select_indices(rows)
 
 
-def prefill(network: Network, prompts: Sequence[tuple[int, ...]], length: int, num_new: int) -> Prefilled:
-    """Run each different prompt once, left-padded to `length`, then give each of `prompts` a row of its own, with room
-    for `num_new` tokens.
+Part = tuple[Prefilled, Sequence[tuple[int, ...]]]  # prompts of one length, and the prompt of each completion
 
-    The first row is a filler that is padded: a batch without any padding would go through other attention kernels, and
-    give other last bits.
-    """
-    rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts), start=1)}
-    different = fill_up([prompts[0][:1], *rows], -(-min_rows(torch.get_num_threads()) // length))
-    rows_R = torch.tensor([rows[prompt] for prompt in prompts], device=network.device)
-    size = torch.tensor([len(prompt) for prompt in different], device=network.device)
+
+def prefill(network: Network, prompts: Iterable[tuple[int, ...]], length: int) -> Prefilled:
+    """Run each different prompt once, left-padded to `length`."""
+    row_of = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
+    rows = fill_up(list(row_of), -(-min_rows(torch.get_num_threads()) // length))
+    size = torch.tensor([len(prompt) for prompt in rows], device=network.device)
     mask = torch.arange(length, device=network.device) >= length - size[:, None]
-    ids = np.array([(0,) * (length - len(prompt)) + prompt for prompt in different])
+    ids = np.array([(0,) * (length - len(prompt)) + prompt for prompt in rows])
     cache = DynamicCache(config=network.model.config)
     hidden = network.hidden(
         to_device(ids, network.device),
@@ -54,18 +62,37 @@ def prefill(network: Network, prompts: Sequence[tuple[int, ...]], length: int, n
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         past_key_values=cache,
     )
-    spread(cache, rows_R, length + num_new)
-    return Prefilled(hidden[rows_R, -1], size[rows_R], mask[rows_R], cache)
+    return Prefilled(row_of, hidden[:, -1], size, mask, cache)
 
 
-def feed(network: Network, prefilled: Prefilled, ids_RC: Tensor) -> Tensor:
+def go_on(parts: Iterable[Part], num_rows: int, length: int, num_new: int) -> State:
+    """A row for each completion, part by part, with `length` positions for its prompt and room for `num_new` tokens.
+
+    `num_rows` in all. Where the model's cache is not plain, one part, of prompts as long as `length`.
+    """
+    found, cache, begin = [], None, 0
+    for prefilled, prompts in parts:
+        rows = torch.tensor([prefilled.row_of[prompt] for prompt in prompts], device=prefilled.size_P.device)
+        missing = length - prefilled.mask_PL.shape[1]
+        mask = torch.nn.functional.pad(prefilled.mask_PL[rows], (missing, 0), value=False)
+        found.append((prefilled.hidden_PD[rows], prefilled.size_P[rows], mask))
+        cache = room_for(prefilled.cache, num_rows, length, length + num_new) if cache is None else cache
+        put(cache, begin, prefilled.cache, rows)
+        begin += len(rows)
+    assert cache is not None
+    assert begin == num_rows
+    hidden, position, mask = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    return State(hidden, position, mask, cache)
+
+
+def feed(network: Network, state: State, ids_RC: Tensor) -> Tensor:
     """Feed the next tokens of each row; their hidden states, shape (R, C, D). The mask grows, the positions do not."""
     num = ids_RC.shape[1]
-    prefilled.mask_RL = torch.nn.functional.pad(prefilled.mask_RL, (0, num), value=True)
-    positions = prefilled.position_R[:, None] + torch.arange(num, device=network.device)
+    state.mask_RL = torch.nn.functional.pad(state.mask_RL, (0, num), value=True)
+    positions = state.position_R[:, None] + torch.arange(num, device=network.device)
     return network.hidden(
         ids_RC,
-        attention_mask=prefilled.mask_RL,
+        attention_mask=state.mask_RL,
         position_ids=positions.clamp(max=network.max_length - 1),
-        past_key_values=prefilled.cache,
+        past_key_values=state.cache,
     )

@@ -5,24 +5,27 @@ Letters: R rows of a batch, L padded prompt length, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from apl_bench.engine.batching import coarsely_padded_length, fill_up, group_by, min_rows, padded_length, split_evenly
+from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
 from apl_bench.engine.device import in_memory, to_device
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
-from apl_bench.engine.prefill import Prefilled, feed, prefill
+from apl_bench.engine.prefill import Part, State, feed, go_on, prefill
 from apl_bench.randomness import uniforms
 from apl_bench.types import LengthBounds
 
-# Padding of prompts costs the prefill only, and rows that share a batch share every later step. The second is for large
-# models, of which each of these steps reads all weights.
-LENGTH_STEP, LARGE_LENGTH_STEP = 16, 128
+# Prompts are padded to multiples of these while they run, for a small model and for a large one.
+LENGTH_STEP, LARGE_LENGTH_STEP = 16, 32
+# Behind that a large model's prompts are padded to a power of 2 up to the first, else to a multiple of the second, so
+# that batches are few: rows that share a batch share every step, and each step reads all weights.
+SHORT_PROMPT, LONG_PROMPT_STEP = 64, 256
 BLOCK = 128  # tokens whose probabilities are added up together before one of them is looked for
 COMPACT_BELOW = 0.75  # rows are copied together when fewer than this share are still being drawn
 DROP_EVERY = {"cpu": 1, "cuda": 8}  # tokens; to see who is done, a GPU would have to be waited for at each
@@ -59,7 +62,7 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
 
     On a CPU a completion does not depend on the other draws, their order, or the number of threads.
     """
-    lengths = [_padded(network, len(draw.prompt)) for draw in draws]
+    lengths = [_padded_behind(network, len(draw.prompt)) for draw in draws]
     batches: list[Sequence[int]] = []
     for group in group_by(lengths):
         longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
@@ -77,17 +80,30 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
 
 
 def _padded(network: Network, length: int) -> int:
-    """What a prompt of this length is padded to, in whatever batch it is."""
+    """What a prompt of this length is padded to while it runs, in whatever batch it is."""
     if network.is_small:
         return padded_length(length, network.max_length, LENGTH_STEP)
-    return coarsely_padded_length(length, network.max_length, LARGE_LENGTH_STEP)
+    if not network.has_plain_cache:
+        return _padded_behind(network, length)
+    return padded_length(length, network.max_length, LARGE_LENGTH_STEP)
+
+
+def _padded_behind(network: Network, length: int) -> int:
+    """What it is padded to behind that: as much, or more."""
+    if network.is_small:
+        return _padded(network, length)
+    power = max(LARGE_LENGTH_STEP, 1 << (length - 1).bit_length())
+    padded = power if power <= SHORT_PROMPT else -(-length // LONG_PROMPT_STEP) * LONG_PROMPT_STEP
+    return max(length, min(network.max_length, padded))
 
 
 @torch.inference_mode()
 def _sample_batch(network: Network, draws: Sequence[Draw], settings: Settings, length: int) -> list[Drawn]:
-    """The draws, longest first."""
+    """The draws, longest first, of prompts that have `length` positions behind them."""
     batch = fill_up(draws, min_rows(torch.get_num_threads()))
-    return _Loop(network, batch, settings).run(length)[: len(draws)]
+    order = [row for group in group_by([_padded(network, len(draw.prompt)) for draw in batch]) for row in group]
+    drawn = dict(zip(order, _Loop(network, [batch[row] for row in order], settings).run(length), strict=True))
+    return [drawn[row] for row in range(len(draws))]
 
 
 @torch.inference_mode()
@@ -120,7 +136,7 @@ class _Rows:
     """The rows still in the batch; `draw_R` says which draw each belongs to."""
 
     draw_R: Tensor
-    state: Prefilled
+    state: State
 
     def keep(self, rows: Tensor) -> None:
         """Drop all other rows."""
@@ -129,11 +145,14 @@ class _Rows:
 
 
 class _Loop:
-    """A batch of draws, longest first. Rows that are done run on until they are dropped; what they draw is not used."""
+    """A batch of draws, of which those whose prompts are padded to the same length stand together.
+
+    Rows that are done run on until they are dropped; what they draw is not used.
+    """
 
     def __init__(self, network: Network, draws: Sequence[Draw], settings: Settings) -> None:
         self._network, self._draws, self._settings = network, draws, settings
-        self._num_steps = draws[0].bounds.max_new_tokens
+        self._num_steps = max(draw.bounds.max_new_tokens for draw in draws)
         bounds = np.array([(draw.bounds.min_new_tokens, draw.bounds.max_new_tokens) for draw in draws])
         self._uniform = to_device(uniforms([draw.stream for draw in draws], self._num_steps), network.device)
         self._bounds = to_device(bounds, network.device)
@@ -142,11 +161,10 @@ class _Loop:
         self._logps = torch.zeros((len(draws), self._num_steps), dtype=torch.float64, device=network.device)
         self._length = torch.zeros(len(draws), dtype=torch.int64, device=network.device)
 
-    def run(self, padded_length: int) -> list[Drawn]:
+    def run(self, length: int) -> list[Drawn]:
         """What each draw came to, in order."""
-        prompts = [draw.prompt for draw in self._draws]
-        state = prefill(self._network, prompts, padded_length, self._num_steps)
-        rows = _Rows(torch.arange(len(prompts), device=self._network.device), state)
+        state = go_on(self._parts(), len(self._draws), length, self._num_steps)
+        rows = _Rows(torch.arange(len(self._draws), device=self._network.device), state)
         for step in range(self._num_steps):
             self._draw(rows, step)
             if step + 1 == self._num_steps:
@@ -155,6 +173,12 @@ class _Loop:
                 break
             self._advance(rows, step)
         return self._results()
+
+    def _parts(self) -> Iterator[Part]:
+        """The prompts of each padded length, which have run."""
+        for length, draws in groupby(self._draws, key=lambda draw: _padded(self._network, len(draw.prompt))):
+            prompts = [draw.prompt for draw in draws]
+            yield prefill(self._network, prompts, length), prompts
 
     def _draw(self, rows: _Rows, step: int) -> None:
         """Draw each row's next token, and note the rows that it ends."""

@@ -16,11 +16,11 @@ from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length
 from apl_bench.engine.device import in_memory, to_device
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
-from apl_bench.engine.prefill import feed, prefill
+from apl_bench.engine.prefill import Prefilled, feed, go_on, prefill
 
 # Prompts and completions are padded to multiples of these, for a small model and for a large one: every padded token
 # costs a pass, and every batch of other lengths costs reading all weights.
-LENGTH_STEPS = ((4, 4), (64, 32))
+LENGTH_STEPS = ((4, 4), (32, 32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,16 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
 
     On a CPU a sequence's value does not depend on the other ones or the number of threads, to the last bit.
     """
-    shapes = [_shape(network, *pair) for pair in zip(sequences.prompts, sequences.completions, strict=True)]
+    lengths = [_padded_prompt(network, len(prompt)) for prompt in sequences.prompts]
+    nums_fed = [_padded_completion(network, len(completion)) for completion in sequences.completions]
     batches: list[Sequence[int]] = []
-    for group in group_by(shapes):
+    for group in group_by(lengths):
         together = sorted(group, key=lambda row: sequences.prompts[row])  # the completions of a prompt share its pass
-        batches += split_evenly(together, network.budgets.scoring.num_tokens // sum(shapes[group[0]]))
+        each = lengths[group[0]] + max(nums_fed[row] for row in group)
+        batches += split_evenly(together, network.budgets.scoring.num_tokens // each)
 
     def work(rows: Sequence[int]) -> list[float]:
-        return _logp_of_rows(network, sequences.take(rows), *shapes[rows[0]])
+        return _logp_of_rows(network, sequences.take(rows), lengths[rows[0]], [nums_fed[row] for row in rows])
 
     values = np.empty(len(sequences))
     careful = in_memory(network.budgets.scoring, work)
@@ -59,22 +61,35 @@ def logp(network: Network, sequences: Sequences) -> np.ndarray:
     return values
 
 
-def _shape(network: Network, prompt: tuple[int, ...], completion: tuple[int, ...]) -> tuple[int, int]:
-    """L and C of a sequence: functions of its own lengths alone."""
-    num_fed = max(0, len(completion) - 1)
-    prompt_step, completion_step = LENGTH_STEPS[0 if network.is_small else 1]
-    num = padded_length(len(prompt), network.max_length, prompt_step)
-    return num, padded_length(num_fed, network.max_length, completion_step) if num_fed else 0
+def _padded_prompt(network: Network, length: int) -> int:
+    return padded_length(length, network.max_length, LENGTH_STEPS[0 if network.is_small else 1][0])
+
+
+def _padded_completion(network: Network, length: int) -> int:
+    """For the tokens that are fed."""
+    step = LENGTH_STEPS[0 if network.is_small else 1][1]
+    return padded_length(length - 1, network.max_length, step) if length > 1 else 0
 
 
 @torch.inference_mode()
-def _logp_of_rows(network: Network, sequences: Sequences, num_prompt: int, num_fed: int) -> list[float]:
-    """The same for sequences of one shape."""
+def _logp_of_rows(network: Network, sequences: Sequences, num_prompt: int, nums_fed: Sequence[int]) -> list[float]:
+    """The same for prompts of one padded length: they run once, then their completions, each length by itself."""
+    prefilled, values = prefill(network, sequences.prompts, num_prompt), np.empty(len(sequences))
+    for group in group_by(nums_fed):
+        values[group] = _logp_behind(network, prefilled, sequences.take(group), num_prompt, nums_fed[group[0]])
+    found: list[float] = values.tolist()
+    return found
+
+
+def _logp_behind(
+    network: Network, prefilled: Prefilled, sequences: Sequences, num_prompt: int, num_fed: int
+) -> list[float]:
+    """The same for completions of one padded length, behind prompts that have run."""
     rows = sequences.take(fill_up(range(len(sequences)), -(-min_rows(torch.get_num_threads()) // max(1, num_fed))))
-    prefilled = prefill(network, rows.prompts, num_prompt, num_fed)
-    hidden = prefilled.hidden_RD[:, None]
+    state = go_on([(prefilled, rows.prompts)], len(rows), num_prompt, num_fed)
+    hidden = state.hidden_RD[:, None]
     if num_fed:
-        hidden = torch.cat([hidden, feed(network, prefilled, _fed(rows.completions, num_fed, network.device))], dim=1)
+        hidden = torch.cat([hidden, feed(network, state, _fed(rows.completions, num_fed, network.device))], dim=1)
     counts = torch.tensor([len(completion) for completion in rows.completions], device=network.device)
     row_N, place_N = (torch.arange(1 + num_fed, device=network.device) < counts[:, None]).nonzero(as_tuple=True)
     tokens_N = to_device(np.array([token for completion in rows.completions for token in completion]), network.device)

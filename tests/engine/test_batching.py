@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apl_bench.engine.batching import coarsely_padded_length, fill_up, group_by, min_rows, padded_length, split_evenly
+from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length, split_evenly
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 4, 16]))
@@ -13,13 +13,6 @@ def test_padding_covers_the_sequence_and_is_small(length: int, limit: int, step:
     padded = padded_length(length, limit, step)
     assert length <= padded <= max(length, limit)
     assert padded - length < max(step, length / 8 + 1)
-
-
-def test_coarse_padding_by_hand() -> None:
-    lengths = (1, 16, 17, 100, 128, 129, 256, 257)
-    assert [coarsely_padded_length(length, 1000, 128) for length in lengths] == [16, 16, 32, 128, 128, 256, 256, 384]
-    assert coarsely_padded_length(100, 110, 128) == 110
-    assert coarsely_padded_length(100, 90, 128) == 100
 
 
 def test_padded_lengths_by_hand() -> None:

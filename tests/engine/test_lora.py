@@ -124,7 +124,7 @@ def test_an_adapter_that_goes_in_the_middle_of_anothers_pass_does_not_disturb_it
         found = shared.logp_of_groups(tuned, [group])
     assert not held
     assert found.tolist() == expected.tolist()
-    found.sum().backward()
+    found.sum().backward()  # type: ignore[no-untyped-call]
     assert all(weight.grad is not None for weight in tuned.parameters.values())
 
 

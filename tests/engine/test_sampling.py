@@ -41,6 +41,30 @@ def test_a_completion_does_not_depend_on_the_others(rows: list[int]) -> None:
     assert sample(NETWORK, [DRAWS[row] for row in rows], PLAIN) == [ALL[row] for row in rows]
 
 
+LARGE = tiny.large_network("llama")
+LARGE.max_length = 300
+LONG_DRAWS = [
+    Draw(tiny.tokens(np.random.default_rng(row), 50 + 7 * (row % 13)), LengthBounds(2, 6), (row,)) for row in range(40)
+]
+ALL_LONG = sample(LARGE, LONG_DRAWS, PLAIN)
+
+
+@settings(max_examples=20)
+@given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40, unique=True))
+def test_nor_does_a_large_models_whose_prompts_run_by_length_and_are_then_put_together(rows: list[int]) -> None:
+    assert sample(LARGE, [LONG_DRAWS[row] for row in rows], PLAIN) == [ALL_LONG[row] for row in rows]
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_padding_moves_no_more_than_last_bits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts of three padded lengths in one batch draw as those of a small model, each length by itself."""
+    monkeypatch.setattr(sampling, "LARGE_LENGTH_STEP", 8)
+    monkeypatch.setattr(sampling, "SHORT_PROMPT", 0)
+    large, small = sample(tiny.large_network(kind), DRAWS, PLAIN), sample(tiny.network(kind), DRAWS, PLAIN)
+    assert [drawn.tokens for drawn in large] == [drawn.tokens for drawn in small]
+    np.testing.assert_allclose([drawn.logp for drawn in large], [drawn.logp for drawn in small], atol=1e-4)
+
+
 @pytest.mark.parametrize("budget", [1, 200])
 def test_a_completion_does_not_depend_on_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NETWORK.budgets.sampling, "num_tokens", budget)
@@ -183,13 +207,31 @@ def test_the_last_token_may_be_eos() -> None:
     assert all(isinstance(result, Drawn) and result.finished for result in drawn)
 
 
+def test_padding_behind_a_large_models_prompts_by_hand() -> None:
+    network = tiny.large_network("llama")
+    network.max_length = 2000
+    lengths = (1, 16, 17, 32, 33, 64, 65, 256, 257)
+    assert [sampling._padded_behind(network, length) for length in lengths] == [32, 32, 32, 32, 64, 64, 256, 256, 512]
+    assert sampling._padded_behind(tiny.network("llama"), 17) == 32
+    assert sampling._padded_behind(tiny.large_network("gemma2"), 33) == 64
+
+
+def test_prompts_of_a_large_model_run_by_length_and_draw_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.large_network("llama")
+    network.max_length = 300
+    fed, rng = tiny.fed_shapes(network, monkeypatch), np.random.default_rng(4)
+    lengths = [120] * 20 + [70] * 5
+    sample(network, [Draw(tiny.tokens(rng, num), LengthBounds(3, 3), (row,)) for row, num in enumerate(lengths)], PLAIN)
+    assert fed == [(5, 96), (20, 128), (25, 1), (25, 1)]
+
+
 def test_finished_rows_leave_the_batch_and_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny.network()
     fed = tiny.fed_shapes(network, monkeypatch)
     lengths = [2] * 40 + [4] * 30
     requests = [Draw((6, 7, 8), LengthBounds(high, high), (row,)) for row, high in enumerate(lengths)]
     sample(network, requests, PLAIN)
-    assert fed == [(2, 16), (70, 1), (30, 1), (30, 1)]
+    assert fed == [(1, 16), (70, 1), (30, 1), (30, 1)]
 
 
 def test_rows_that_are_done_may_run_past_the_models_last_position() -> None:

@@ -40,6 +40,16 @@ def test_a_value_does_not_depend_on_the_others(rows: list[int]) -> None:
     assert np.array_equal(scoring.logp(NETWORK, SEQUENCES.take(rows)), ALL[rows])
 
 
+LARGE = tiny.large_network("llama")
+ALL_OF_LARGE = scoring.logp(LARGE, SEQUENCES)
+
+
+@settings(max_examples=25)
+@given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40, unique=True))
+def test_nor_does_a_large_models(rows: list[int]) -> None:
+    assert np.array_equal(scoring.logp(LARGE, SEQUENCES.take(rows)), ALL_OF_LARGE[rows])
+
+
 @pytest.mark.parametrize("budget", [1, 100, 1_000_000])
 def test_a_value_does_not_depend_on_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NETWORK.budgets.scoring, "num_tokens", budget)
@@ -76,6 +86,6 @@ def test_each_prompt_runs_once_and_only_its_completions_behind_it(monkeypatch: p
     fed = tiny.fed_shapes(network, monkeypatch)
     prompts = [tiny.tokens(np.random.default_rng(seed), 20) for seed in range(3)]
     rng = np.random.default_rng(9)
-    completions = [tiny.tokens(rng, 9) for _ in range(24)]
+    completions = [tiny.tokens(rng, 9 if row % 2 else 17) for row in range(24)]
     scoring.logp(network, scoring.Sequences([prompts[row % 3] for row in range(24)], completions))
-    assert fed == [(4, 20), (24, 8)]  # three prompts and a filler; 24 completions without their last tokens
+    assert fed == [(3, 20), (12, 8), (12, 16)]  # completions without their last tokens, each length by itself

@@ -107,6 +107,13 @@ def network(kind: str = "gpt2") -> Network:
     return Network(KINDS[kind](), mixed=False)
 
 
+def large_network(kind: str = "gpt2") -> Network:
+    """The same, held to be a model that does not fit into caches."""
+    large = network(kind)
+    large.__dict__["is_small"] = False
+    return large
+
+
 def fed_shapes(network: Network, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shape of what each pass through the body from now on is fed."""
     assert network.budgets  # measured on the model, at first use
