@@ -42,9 +42,10 @@ def _attend_once(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
 
 
 def always_mask(attention_mask: Tensor | None = None, **options: Any) -> Tensor | None:
-    """transformers' mask for `sdpa`, there also where a batch has no padding: without one a row would go through
-    another kernel, and get other last bits than beside a row that is padded."""
-    options["allow_is_causal_skip"] = options.get("allow_is_causal_skip", True) and attention_mask is None
+    """transformers' mask for `sdpa`, made also where a batch has no padding: without one a row would go through another
+    kernel, and get other last bits than beside a row that is padded."""
+    if attention_mask is not None:
+        options["allow_is_causal_skip"] = False
     mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, **options)
     return mask
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, LinearAttentionCacheLayerMixin
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -34,14 +34,16 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         )
         self._show(length)
 
-    def put(self, begin: int, prompts: DynamicLayer, rows: Tensor) -> None:
-        """Make these rows of the prompts' the rows from `begin` on, up to the end of what is shown; zeros before them,
-        since what a mask hides must be finite."""
-        for shown, states in ((self.keys, prompts.keys), (self.values, prompts.values)):
+    def put(self, rows: Tensor, layer: DynamicLayer, prompts: Tensor) -> None:
+        """Make a layer's `prompts` these rows, up to the end of what is shown.
+
+        Zeros stand before them, since what a mask hides must be finite.
+        """
+        for shown, states in ((self.keys, layer.keys), (self.values, layer.values)):
             assert states is not None
-            own, missing = shown[begin : begin + len(rows)], shown.shape[2] - states.shape[2]
-            own[:, :, :missing] = 0.0
-            own[:, :, missing:] = states[rows]
+            missing = shown.shape[2] - states.shape[2]
+            shown[:, :, :missing].index_fill_(0, rows, 0.0)
+            shown[:, :, missing:].index_copy_(0, rows, states[prompts])
 
     def update(
         self,
@@ -79,8 +81,13 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def is_plain(config: Any) -> bool:
-    """Whether all layers keep the keys and values of everything: neither sliding windows nor recurrent states."""
+    """Whether all layers keep the keys and values of everything: no sliding windows."""
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def is_recurrent(config: Any) -> bool:
+    """Whether some layers keep a state that each token changes: what has run can't be handed to several completions."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in DynamicCache(config=config).layers)
 
 
 def room_for(prompts: DynamicCache, num_rows: int, length: int, capacity: int) -> DynamicCache:
@@ -96,11 +103,11 @@ def room_for(prompts: DynamicCache, num_rows: int, length: int, capacity: int) -
     return room
 
 
-def put(room: DynamicCache, begin: int, prompts: DynamicCache, rows: Tensor) -> None:
-    """Make these rows of the prompts' the rows from `begin` on; all rows at once where layers are not plain."""
-    for own, layer in zip(room.layers, prompts.layers, strict=True):
+def put(room: DynamicCache, rows: Tensor, cache: DynamicCache, prompts: Tensor) -> None:
+    """Make these `prompts` of a cache these rows of the room; all rows at once where layers are not plain."""
+    for own, layer in zip(room.layers, cache.layers, strict=True):
         if isinstance(own, GrowingLayer):
             assert isinstance(layer, DynamicLayer)
-            own.put(begin, layer, rows)
+            own.put(rows, layer, prompts)
         else:
-            own.batch_select_indices(rows)  # type: ignore[union-attr]
+            own.batch_select_indices(prompts)  # type: ignore[union-attr]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CPU_ROOM = {"sampling": 1 << 30, "scoring": 1 << 29, "training": 1 << 29}  # bytes
 MOST_TRAINING_ROOM = 1 << 30  # bytes on a CPU: a batch that takes more leaves its caches and is slower
 CUDA_SHARE = 1 / 3  # of what is free when the work begins
-# Above these, larger batches gain nothing: on a CPU they leave its caches.
+# Above these, larger batches gain nothing (on a CPU they leave its caches), or less than their memory is worth.
 MOST_TOKENS = {
     "cpu": {"sampling": 16384, "scoring": 4096, "training": 2048},
     "cuda": {"sampling": 131072, "scoring": 65536, "training": 16384},
@@ -66,7 +66,7 @@ def kept_bytes_a_token(network: Network) -> float:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a step that keeps what it gives would hold itself, and all weights, for good
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         logp = logp_of_groups(network, [group])

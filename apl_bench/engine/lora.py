@@ -76,7 +76,7 @@ class Adapters:
     def make(self, name: StreamName) -> str:
         """A new adapter that changes nothing yet: B is zero, A is drawn from the stream called `name`.
 
-        Those that were dropped leave the model now.
+        Those that were dropped leave the model now. Not to be called while batches run side by side.
         """
         self._delete_dropped()
         self._num_made += 1
@@ -123,6 +123,7 @@ class Adapters:
                     layer.delete_adapter(adapter)
 
     def _switch(self, adapter: str | None) -> None:
+        self._active = ""  # none of them, for whoever asks after an interrupt in here
         for layer in self._layers():
             layer.enable_adapters(adapter is not None)
             if adapter is not None:

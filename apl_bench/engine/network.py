@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from apl_bench.engine.attention import use_on_cpu
-from apl_bench.engine.cache import is_plain
+from apl_bench.engine.cache import is_plain, is_recurrent
 from apl_bench.engine.device import Budgets, TokenBudget
 from apl_bench.engine.embedding import use_in_place_gradient
 from apl_bench.engine.footprint import new_budgets, new_training_budget
@@ -42,18 +42,14 @@ class Network:
         self.head = Head.of(model)
         self.device: torch.device = self.head.weight_VD.device
         self.max_length = int(model.config.get_text_config().max_position_embeddings)
+        # Reading small weights costs little beside a batch: then small batches are as good as a large one.
+        self.is_small = sum(weight.nbytes for weight in self.model.parameters()) <= SMALL_BYTES
         self.takes_positions = "position_ids" in inspect.signature(model.base_model.forward).parameters
 
     @property
     def vocab_size(self) -> int:
         """Number of tokens that the head knows."""
         return len(self.head.weight_VD)
-
-    @cached_property
-    def is_small(self) -> bool:
-        """Whether reading the weights costs little beside a batch: then small batches are as good as a large one."""
-        num_bytes: int = sum(weight.nbytes for weight in self.model.parameters())
-        return num_bytes <= SMALL_BYTES
 
     @cached_property
     def has_plain_cache(self) -> bool:
@@ -96,6 +92,7 @@ class Network:
         """The twin, with what was found out about this model."""
         twin.__dict__["shares_prompts"] = self.shares_prompts
         twin.__dict__["budgets"] = self.budgets
+        twin.is_small = self.is_small  # not counting adapters that happen to be there
         return twin
 
     def hidden(self, ids: Tensor, **inputs: Any) -> Tensor:
@@ -109,5 +106,11 @@ class Network:
         return hidden
 
     def check(self) -> None:
-        """Raise SpecError where body and head put together are not the model (in fp32, whatever it runs in)."""
+        """Raise SpecError where completions can't go on from a prompt that has run, or where body and head put together
+        are not the model (in fp32, whatever it runs in)."""
+        if is_recurrent(self.model.config):
+            raise SpecError(
+                f"{type(self.model).__name__} has recurrent layers, whose state after a prompt can't be handed to "
+                "several completions; expected attention in all layers. Choose another model"
+            )
         check_head(self.model, Network(self.model, mixed=False).hidden, self.head)

@@ -45,7 +45,13 @@ class State:
         self.cache.batch_select_indices(rows)
 
 
-Part = tuple[Prefilled, Sequence[tuple[int, ...]]]  # prompts of one length, and the prompt of each completion
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Prompts of one length that have run, the prompt of each completion behind them, and its row."""
+
+    prefilled: Prefilled
+    prompts: Sequence[tuple[int, ...]]
+    rows: Sequence[int]
 
 
 def prefill(network: Network, prompts: Iterable[tuple[int, ...]], length: int) -> Prefilled:
@@ -62,27 +68,44 @@ def prefill(network: Network, prompts: Iterable[tuple[int, ...]], length: int) -
         position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         past_key_values=cache,
     )
-    return Prefilled(row_of, hidden[:, -1], size, mask, cache)
+    return Prefilled(row_of, hidden[:, -1].clone(), size, mask, cache)  # not a view, which would keep all of them
 
 
 def go_on(parts: Iterable[Part], num_rows: int, length: int, num_new: int) -> State:
-    """A row for each completion, part by part, with `length` positions for its prompt and room for `num_new` tokens.
+    """A row for each completion, with `length` positions for its prompt and room for `num_new` tokens.
 
-    `num_rows` in all. Where the model's cache is not plain, one part, of prompts as long as `length`.
+    Parts are let go of one by one. Where the model's cache is not plain there is one, of prompts as long as `length`.
     """
-    found, cache, begin = [], None, 0
-    for prefilled, prompts in parts:
-        rows = torch.tensor([prefilled.row_of[prompt] for prompt in prompts], device=prefilled.size_P.device)
-        missing = length - prefilled.mask_PL.shape[1]
-        mask = torch.nn.functional.pad(prefilled.mask_PL[rows], (missing, 0), value=False)
-        found.append((prefilled.hidden_PD[rows], prefilled.size_P[rows], mask))
-        cache = room_for(prefilled.cache, num_rows, length, length + num_new) if cache is None else cache
-        put(cache, begin, prefilled.cache, rows)
-        begin += len(rows)
-    assert cache is not None
-    assert begin == num_rows
-    hidden, position, mask = (torch.cat(tensors) for tensors in zip(*found, strict=True))
-    return State(hidden, position, mask, cache)
+    state: State | None = None
+    for part in parts:
+        if state is None:
+            state = _room(part.prefilled, num_rows, length, num_new)
+        _fill(state, part)
+        del part
+    assert state is not None
+    return state
+
+
+def _room(prefilled: Prefilled, num_rows: int, length: int, num_new: int) -> State:
+    hidden_PD, size_P = prefilled.hidden_PD, prefilled.size_P
+    return State(
+        hidden_PD.new_empty((num_rows, hidden_PD.shape[1])),
+        size_P.new_empty(num_rows),
+        prefilled.mask_PL.new_zeros((num_rows, length)),
+        room_for(prefilled.cache, num_rows, length, length + num_new),
+    )
+
+
+def _fill(state: State, part: Part) -> None:
+    prefilled, device = part.prefilled, state.hidden_RD.device
+    rows = torch.tensor(part.rows, device=device)
+    prompts = torch.tensor([prefilled.row_of[prompt] for prompt in part.prompts], device=device)
+    state.hidden_RD[rows] = prefilled.hidden_PD[prompts]
+    state.position_R[rows] = prefilled.size_P[prompts]
+    missing = state.mask_RL.shape[1] - prefilled.mask_PL.shape[1]
+    assert missing >= 0, "a prompt is padded to more while it runs than in its batch"
+    state.mask_RL[rows, missing:] = prefilled.mask_PL[prompts]
+    put(state.cache, rows, prefilled.cache, prompts)
 
 
 def feed(network: Network, state: State, ids_RC: Tensor) -> Tensor:

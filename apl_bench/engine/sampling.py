@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from apl_bench.types import LengthBounds
 
 # Prompts are padded to multiples of these while they run, for a small model and for a large one.
 LENGTH_STEP, LARGE_LENGTH_STEP = 16, 32
-# Behind that a large model's prompts are padded to a power of 2 up to the first, else to a multiple of the second, so
+# In its batch a large model's prompt has a place of a power of 2 up to the first, else of a multiple of the second, so
 # that batches are few: rows that share a batch share every step, and each step reads all weights.
 SHORT_PROMPT, LONG_PROMPT_STEP = 64, 256
 BLOCK = 128  # tokens whose probabilities are added up together before one of them is looked for
@@ -62,10 +61,15 @@ def sample(network: Network, draws: Sequence[Draw], settings: Settings) -> list[
 
     On a CPU a completion does not depend on the other draws, their order, or the number of threads.
     """
-    lengths = [_padded_behind(network, len(draw.prompt)) for draw in draws]
+    lengths = [_place_for(network, len(draw.prompt)) for draw in draws]
     batches: list[Sequence[int]] = []
+
+    def order(index: int) -> tuple[int, int]:
+        """Completions that may get longest first, and among them prompts of one padded length together."""
+        return -draws[index].bounds.max_new_tokens, _padded(network, len(draws[index].prompt))
+
     for group in group_by(lengths):
-        longest_first = sorted(group, key=lambda index: -draws[index].bounds.max_new_tokens)
+        longest_first = sorted(group, key=order)
         capacity = lengths[group[0]] + draws[longest_first[0]].bounds.max_new_tokens
         batches += split_evenly(longest_first, network.budgets.sampling.num_tokens // capacity)
 
@@ -84,26 +88,24 @@ def _padded(network: Network, length: int) -> int:
     if network.is_small:
         return padded_length(length, network.max_length, LENGTH_STEP)
     if not network.has_plain_cache:
-        return _padded_behind(network, length)
+        return _place_for(network, length)
     return padded_length(length, network.max_length, LARGE_LENGTH_STEP)
 
 
-def _padded_behind(network: Network, length: int) -> int:
-    """What it is padded to behind that: as much, or more."""
+def _place_for(network: Network, length: int) -> int:
+    """The positions that it has in its batch once it has run: as many, or more."""
     if network.is_small:
         return _padded(network, length)
     power = max(LARGE_LENGTH_STEP, 1 << (length - 1).bit_length())
-    padded = power if power <= SHORT_PROMPT else -(-length // LONG_PROMPT_STEP) * LONG_PROMPT_STEP
-    return max(length, min(network.max_length, padded))
+    place = power if power <= SHORT_PROMPT else padded_length(length, network.max_length, LONG_PROMPT_STEP)
+    return max(length, min(network.max_length, place))
 
 
 @torch.inference_mode()
 def _sample_batch(network: Network, draws: Sequence[Draw], settings: Settings, length: int) -> list[Drawn]:
-    """The draws, longest first, of prompts that have `length` positions behind them."""
+    """The draws, longest first, of prompts that have a place of `length` each."""
     batch = fill_up(draws, min_rows(torch.get_num_threads()))
-    order = [row for group in group_by([_padded(network, len(draw.prompt)) for draw in batch]) for row in group]
-    drawn = dict(zip(order, _Loop(network, [batch[row] for row in order], settings).run(length), strict=True))
-    return [drawn[row] for row in range(len(draws))]
+    return _Loop(network, batch, settings).run(length)[: len(draws)]
 
 
 @torch.inference_mode()
@@ -145,14 +147,11 @@ class _Rows:
 
 
 class _Loop:
-    """A batch of draws, of which those whose prompts are padded to the same length stand together.
-
-    Rows that are done run on until they are dropped; what they draw is not used.
-    """
+    """A batch of draws, longest first. Rows that are done run on until they are dropped; what they draw is not used."""
 
     def __init__(self, network: Network, draws: Sequence[Draw], settings: Settings) -> None:
         self._network, self._draws, self._settings = network, draws, settings
-        self._num_steps = max(draw.bounds.max_new_tokens for draw in draws)
+        self._num_steps = draws[0].bounds.max_new_tokens
         bounds = np.array([(draw.bounds.min_new_tokens, draw.bounds.max_new_tokens) for draw in draws])
         self._uniform = to_device(uniforms([draw.stream for draw in draws], self._num_steps), network.device)
         self._bounds = to_device(bounds, network.device)
@@ -176,9 +175,10 @@ class _Loop:
 
     def _parts(self) -> Iterator[Part]:
         """The prompts of each padded length, which have run."""
-        for length, draws in groupby(self._draws, key=lambda draw: _padded(self._network, len(draw.prompt))):
-            prompts = [draw.prompt for draw in draws]
-            yield prefill(self._network, prompts, length), prompts
+        lengths = [_padded(self._network, len(draw.prompt)) for draw in self._draws]
+        for rows in group_by(lengths):
+            prompts = [self._draws[row].prompt for row in rows]
+            yield Part(prefill(self._network, prompts, lengths[rows[0]]), prompts, rows)
 
     def _draw(self, rows: _Rows, step: int) -> None:
         """Draw each row's next token, and note the rows that it ends."""

@@ -16,7 +16,7 @@ from apl_bench.engine.batching import fill_up, group_by, min_rows, padded_length
 from apl_bench.engine.device import in_memory, to_device
 from apl_bench.engine.network import Network
 from apl_bench.engine.parallel import map_batches
-from apl_bench.engine.prefill import Prefilled, feed, go_on, prefill
+from apl_bench.engine.prefill import Part, Prefilled, feed, go_on, prefill
 
 # Prompts and completions are padded to multiples of these, for a small model and for a large one: every padded token
 # costs a pass, and every batch of other lengths costs reading all weights.
@@ -86,7 +86,7 @@ def _logp_behind(
 ) -> list[float]:
     """The same for completions of one padded length, behind prompts that have run."""
     rows = sequences.take(fill_up(range(len(sequences)), -(-min_rows(torch.get_num_threads()) // max(1, num_fed))))
-    state = go_on([(prefilled, rows.prompts)], len(rows), num_prompt, num_fed)
+    state = go_on([Part(prefilled, rows.prompts, range(len(rows)))], len(rows), num_prompt, num_fed)
     hidden = state.hidden_RD[:, None]
     if num_fed:
         hidden = torch.cat([hidden, feed(network, state, _fed(rows.completions, num_fed, network.device))], dim=1)

@@ -121,7 +121,7 @@ def num_padded(network: Network, group: Group) -> int:
 def can_share(network: Network) -> bool:
     """Whether this model gives a completion the same in a row that it shares as in a row of its own.
 
-    Not so for sliding windows (distance in the row counts), recurrent layers, and positions that cannot be stated.
+    Not so for sliding windows (distance in the row counts), and positions that cannot be stated.
     """
     config = network.model.config.get_text_config()
     kinds = getattr(config, "layer_types", None)

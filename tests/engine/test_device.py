@@ -72,26 +72,40 @@ def test_arrays_arrive() -> None:
     assert to_device(array, torch.device("cpu")).tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("use", ["sample", "logp", "finetune"])
-def test_a_policy_leaves_memory_with_its_last_user(use: str) -> None:
+@pytest.mark.parametrize("use", ["sample", "logp", "finetune", "logp, where memory runs out"])
+def test_a_policy_leaves_memory_with_its_last_user(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not when Python's collector comes by: a policy may be gigabytes."""
-    engine = tiny.engine()
-    policy, _ = engine.finetune(engine.reference(), tiny.preferences(4), tiny.training(), (1, "training"))
-    prompt = Prompt("p", "abc")
+    engine, prompt = tiny.engine(), Prompt("p", "abc")
     gc.collect()
     gc.disable()
     try:
+        policy, _ = engine.finetune(engine.reference(), tiny.preferences(4), tiny.training(), (1, "training"))
+        if "memory" in use:
+            fail_once(monkeypatch)
         if use == "sample":
             policy.sample([SampleRequest(prompt, LengthBounds(1, 4), ("drawn",))], 1.0)
-        elif use == "logp":
-            policy.logp([prompt], [Completion("de", (101, 102), False)])
-        else:
+        elif use == "finetune":
             engine.finetune(policy, tiny.preferences(4), tiny.training(), (2, "training"))
-        network = weakref.ref(policy.network)
-        del policy
-        assert network() is None
+        else:
+            policy.logp([prompt, prompt], [Completion("de", (101, 102), False), Completion("d", (101,), False)])
+        model = policy.network.model
+        held = [weakref.ref(policy.network), weakref.ref(model), weakref.ref(next(model.parameters()))]
+        del policy, model
+        assert [ref() for ref in held] == [None, None, None]
     finally:
         gc.enable()
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first batch of scores does not fit."""
+    work, errors = scoring._logp_of_rows, [MemoryError()]
+
+    def failing_once(*args: Any) -> list[float]:
+        if errors:
+            raise errors.pop()
+        return work(*args)
+
+    monkeypatch.setattr(scoring, "_logp_of_rows", failing_once)
 
 
 def test_policies_of_an_engine_share_a_budget() -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Lfm2Config, Lfm2ForCausalLM
 
 from apl_bench.engine import head as head_module
 from apl_bench.engine.head import Head
+from apl_bench.engine.network import Network
 from apl_bench.types import SpecError
 from tests.engine import tiny
 
@@ -98,3 +100,10 @@ def test_a_model_that_changes_its_logits_otherwise_is_refused(monkeypatch: pytes
     monkeypatch.setattr(network.model, "forward", shifted)
     with pytest.raises(SpecError, match=r"GPT2LMHeadModel does not compute its logits.*Choose another model"):
         network.check()
+
+
+def test_recurrent_layers_are_refused() -> None:
+    """A state that each token changes can't be handed from a prompt to several completions."""
+    config = Lfm2Config(**tiny.SHARED, num_key_value_heads=2, layer_types=["conv", "full_attention"])
+    with pytest.raises(SpecError, match=r"Lfm2ForCausalLM has recurrent layers.*expected attention in all layers"):
+        Network(Lfm2ForCausalLM(config), mixed=False).check()

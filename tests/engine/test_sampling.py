@@ -41,11 +41,15 @@ def test_a_completion_does_not_depend_on_the_others(rows: list[int]) -> None:
     assert sample(NETWORK, [DRAWS[row] for row in rows], PLAIN) == [ALL[row] for row in rows]
 
 
+def long_draws(num: int) -> list[Draw]:
+    """Prompts of 50 to 134 tokens, with completions of at most 2 to 9."""
+    rng = np.random.default_rng(3)
+    return [Draw(tiny.tokens(rng, 50 + 7 * (row % 13)), LengthBounds(2, 2 + row % 8), (row,)) for row in range(num)]
+
+
 LARGE = tiny.large_network("llama")
 LARGE.max_length = 300
-LONG_DRAWS = [
-    Draw(tiny.tokens(np.random.default_rng(row), 50 + 7 * (row % 13)), LengthBounds(2, 6), (row,)) for row in range(40)
-]
+LONG_DRAWS = long_draws(40)
 ALL_LONG = sample(LARGE, LONG_DRAWS, PLAIN)
 
 
@@ -53,6 +57,12 @@ ALL_LONG = sample(LARGE, LONG_DRAWS, PLAIN)
 @given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40, unique=True))
 def test_nor_does_a_large_models_whose_prompts_run_by_length_and_are_then_put_together(rows: list[int]) -> None:
     assert sample(LARGE, [LONG_DRAWS[row] for row in rows], PLAIN) == [ALL_LONG[row] for row in rows]
+
+
+@pytest.mark.parametrize("budget", [1, 2000])
+def test_nor_on_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LARGE.budgets.sampling, "num_tokens", budget)
+    assert sample(LARGE, LONG_DRAWS, PLAIN) == ALL_LONG
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
@@ -207,13 +217,23 @@ def test_the_last_token_may_be_eos() -> None:
     assert all(isinstance(result, Drawn) and result.finished for result in drawn)
 
 
-def test_padding_behind_a_large_models_prompts_by_hand() -> None:
+def test_places_in_a_batch_by_hand() -> None:
     network = tiny.large_network("llama")
     network.max_length = 2000
     lengths = (1, 16, 17, 32, 33, 64, 65, 256, 257)
-    assert [sampling._padded_behind(network, length) for length in lengths] == [32, 32, 32, 32, 64, 64, 256, 256, 512]
-    assert sampling._padded_behind(tiny.network("llama"), 17) == 32
-    assert sampling._padded_behind(tiny.large_network("gemma2"), 33) == 64
+    assert [sampling._place_for(network, length) for length in lengths] == [32, 32, 32, 32, 64, 64, 256, 256, 512]
+    assert sampling._place_for(tiny.network("llama"), 17) == 32
+    assert sampling._place_for(tiny.large_network("gemma2"), 33) == 64
+
+
+@given(limit=st.integers(1, 20_000), share=st.floats(0.0, 1.0), kind=st.sampled_from(["llama", "gemma2"]))
+def test_a_place_holds_what_has_run(limit: int, share: float, kind: str) -> None:
+    network = PLACED[kind]
+    network.max_length, length = limit, 1 + int(share * (limit - 1))
+    assert length <= sampling._padded(network, length) <= sampling._place_for(network, length) <= limit
+
+
+PLACED = {kind: tiny.large_network(kind) for kind in ("llama", "gemma2")}
 
 
 def test_prompts_of_a_large_model_run_by_length_and_draw_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:

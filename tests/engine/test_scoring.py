@@ -40,14 +40,37 @@ def test_a_value_does_not_depend_on_the_others(rows: list[int]) -> None:
     assert np.array_equal(scoring.logp(NETWORK, SEQUENCES.take(rows)), ALL[rows])
 
 
-LARGE = tiny.large_network("llama")
-ALL_OF_LARGE = scoring.logp(LARGE, SEQUENCES)
+def long_sequences(num: int) -> scoring.Sequences:
+    """Four completions of 1 to 100 tokens for each of num / 4 prompts of 20 to 148."""
+    rng = np.random.default_rng(8)
+    prompts = [tiny.tokens(rng, 20 + 16 * (row % 9)) for row in range(num // 4)]
+    completions = [tiny.tokens(rng, int(rng.integers(1, 101))) for _ in range(num)]
+    return scoring.Sequences([prompts[row // 4] for row in range(num)], completions)
 
 
-@settings(max_examples=25)
-@given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40, unique=True))
-def test_nor_does_a_large_models(rows: list[int]) -> None:
-    assert np.array_equal(scoring.logp(LARGE, SEQUENCES.take(rows)), ALL_OF_LARGE[rows])
+LONG = long_sequences(40)
+LARGE = {kind: tiny.large_network(kind) for kind in ("llama", "gemma2")}
+for _network in LARGE.values():
+    _network.max_length = 300
+ALL_LONG = {kind: scoring.logp(network, LONG) for kind, network in LARGE.items()}
+
+
+@settings(max_examples=20)
+@given(rows=st.lists(st.integers(0, 39), min_size=1, max_size=40, unique=True), kind=st.sampled_from(sorted(LARGE)))
+def test_nor_does_a_large_models(rows: list[int], kind: str) -> None:
+    assert np.array_equal(scoring.logp(LARGE[kind], LONG.take(rows)), ALL_LONG[kind][rows])
+
+
+@pytest.mark.parametrize("kind", sorted(LARGE))
+@pytest.mark.parametrize("budget", [1, 300])
+def test_nor_on_the_budget(kind: str, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LARGE[kind].budgets.scoring, "num_tokens", budget)
+    assert np.array_equal(scoring.logp(LARGE[kind], LONG), ALL_LONG[kind])
+
+
+@pytest.mark.parametrize("kind", sorted(LARGE))
+def test_completions_of_many_lengths_behind_one_prompt(kind: str) -> None:
+    np.testing.assert_allclose(ALL_LONG[kind], naive(LARGE[kind], LONG), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("budget", [1, 100, 1_000_000])

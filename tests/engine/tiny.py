@@ -110,7 +110,7 @@ def network(kind: str = "gpt2") -> Network:
 def large_network(kind: str = "gpt2") -> Network:
     """The same, held to be a model that does not fit into caches."""
     large = network(kind)
-    large.__dict__["is_small"] = False
+    large.is_small = False
     return large
 
 
