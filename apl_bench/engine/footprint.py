@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 CPU_ROOM = {"sampling": 1 << 30, "scoring": 1 << 29, "training": 1 << 29}  # bytes
 MOST_TRAINING_ROOM = 1 << 30  # bytes on a CPU: a batch that takes more leaves its caches and is slower
 CUDA_SHARE = 1 / 3  # of what is free when the work begins
-# Above these, larger batches gain nothing (on a CPU they leave its caches), or less than their memory is worth.
+# Above these, larger batches gain nothing: on a CPU they leave its caches, in which a large model's weights never were.
 MOST_TOKENS = {
     "cpu": {"sampling": 16384, "scoring": 4096, "training": 2048},
+    "cpu, large": {"sampling": 32768, "scoring": 4096, "training": 2048},
     "cuda": {"sampling": 131072, "scoring": 65536, "training": 16384},
 }
 SAMPLE_LENGTH = 64  # tokens of the sequence that is measured
@@ -77,4 +78,5 @@ def kept_bytes_a_token(network: Network) -> float:
 def _budget(network: Network, work: str, bytes_a_token: float, least: int = 0) -> TokenBudget:
     kind = network.device.type
     room = max(CPU_ROOM[work], least) if kind == "cpu" else torch.cuda.mem_get_info(network.device)[0] * CUDA_SHARE
-    return TokenBudget(work, max(1, min(MOST_TOKENS[kind][work], int(room / max(bytes_a_token, 1.0)))))
+    most = MOST_TOKENS[kind if network.is_small or kind == "cuda" else "cpu, large"][work]
+    return TokenBudget(work, max(1, min(most, int(room / max(bytes_a_token, 1.0)))))

@@ -38,6 +38,7 @@ def test_adapters_keep_less() -> None:
 def test_budgets_are_what_fits_into_the_room_and_no_more_than_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny.network("llama")
     assert network.budgets.sampling.num_tokens == footprint.MOST_TOKENS["cpu"]["sampling"]
+    assert tiny.large_network("llama").budgets.sampling.num_tokens == footprint.MOST_TOKENS["cpu, large"]["sampling"]
     assert network.training_budget.num_tokens == footprint.MOST_TOKENS["cpu"]["training"]
     monkeypatch.setattr(footprint, "CPU_ROOM", dict.fromkeys(footprint.CPU_ROOM, 300 * 256))
     assert new_budgets(network).scoring.num_tokens == 300
