@@ -226,14 +226,14 @@ def test_places_in_a_batch_by_hand() -> None:
     assert sampling._place_for(tiny.large_network("gemma2"), 33) == 64
 
 
+PLACED = {kind: tiny.large_network(kind) for kind in ("llama", "gemma2")}
+
+
 @given(limit=st.integers(1, 20_000), share=st.floats(0.0, 1.0), kind=st.sampled_from(["llama", "gemma2"]))
 def test_a_place_holds_what_has_run(limit: int, share: float, kind: str) -> None:
     network = PLACED[kind]
     network.max_length, length = limit, 1 + int(share * (limit - 1))
     assert length <= sampling._padded(network, length) <= sampling._place_for(network, length) <= limit
-
-
-PLACED = {kind: tiny.large_network(kind) for kind in ("llama", "gemma2")}
 
 
 def test_prompts_of_a_large_model_run_by_length_and_draw_in_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
