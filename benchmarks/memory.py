@@ -1,16 +1,18 @@
 """Peak memory of DPO, each case in a process of its own: all weights and adapters, few labels and four times as many.
 
 Few are two mini-batches: the first update leaves Adam's moments, and it is beside these that the second one runs.
-What is measured is `finetune` as a run calls it, theta_0 and the reference's log-probabilities included, from a model
-with random weights; loading one from a file takes no more.
+What is measured is `finetune` as a run calls it, theta_0 and the reference's log-probabilities included, on a model
+with random weights that was written to a file and is loaded as any other.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -21,6 +23,8 @@ from apl_bench.benchmarks.children import in_a_child, peak_memory_mb
 from apl_bench.benchmarks.plan import Plan
 from apl_bench.benchmarks.results import Facts
 from apl_bench.engine.memory import keep_freed_memory
+from apl_bench.engine.models import load_model
+from apl_bench.spec import PolicySpec
 from apl_bench.types import Completion, Preference, Prompt
 
 MODULE = "apl_bench.benchmarks.memory"
@@ -30,18 +34,19 @@ COLUMNS = ("trained", "labels", "updates", "peak MB", "of it model and imports, 
 
 @dataclass(frozen=True)
 class Case:
-    """What a process is told: which weights are trained, on how many labels, and the shape."""
+    """What a process is told: which weights are trained, on how many labels, the shape, and where its model is."""
 
     trained: str
     num_labels: int
     num_threads: int
+    checkpoint: str
     shape: dict[str, Any]
 
     @classmethod
-    def of(cls, shape: shapes.Shape, trained: str, num_labels: int) -> Case:
+    def of(cls, shape: shapes.Shape, trained: str, num_labels: int, checkpoint: str) -> Case:
         """The case as it can be written down."""
         parts = {**asdict(replace(shape, config=None)), "config": shape.config.to_dict()}
-        return cls(trained, num_labels, torch.get_num_threads(), parts)
+        return cls(trained, num_labels, torch.get_num_threads(), checkpoint, parts)
 
     def to_shape(self) -> shapes.Shape:
         """The shape again."""
@@ -55,10 +60,18 @@ class Case:
 def measure(plan: Plan) -> Iterator[Facts]:
     """A process for each case."""
     nums = [times * plan.shape.batch_size for times in TIMES]
-    cases = [Case.of(plan.shape, trained, num) for trained in networks.TRAINED for num in nums]
-    rows = [cast("list[str]", in_a_child(MODULE, json.dumps(asdict(case)))) for case in cases]
+    with tempfile.TemporaryDirectory() as folder:
+        write_checkpoint(plan.shape, Path(folder))
+        cases = [Case.of(plan.shape, trained, num, folder) for trained in networks.TRAINED for num in nums]
+        rows = [cast("list[str]", in_a_child(MODULE, json.dumps(asdict(case)))) for case in cases]
     title = f"peak memory of DPO, mini-batches of {plan.shape.batch_size}"
     yield Facts("memory", plan.shape.name, title, COLUMNS, rows)
+
+
+def write_checkpoint(shape: shapes.Shape, folder: Path) -> None:
+    """The shape's model and tokenizer, as a run finds them."""
+    shapes.build(shape).save_pretrained(folder)
+    shapes.tokenizer(shape.config.vocab_size).save_pretrained(folder)
 
 
 def run(case: Case) -> list[str]:
@@ -66,7 +79,8 @@ def run(case: Case) -> list[str]:
     torch.set_num_threads(case.num_threads)
     keep_freed_memory()
     shape = case.to_shape()
-    engine = networks.engine(shape, networks.TRAINED[case.trained](shape, shapes.build(shape)))
+    model, _ = load_model(PolicySpec(case.checkpoint, None, "float32", case.num_threads))
+    engine = networks.engine(shape, networks.TRAINED[case.trained](shape, model.to(shape.device)))
     before = peak_memory_mb()
     _, report = engine.finetune(engine.reference(), preferences(shape, case.num_labels), shape.training, ("benchmark",))
     peak = torch.cuda.max_memory_allocated() / 1e6 if shape.device == "cuda" else peak_memory_mb()

@@ -61,20 +61,13 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep these rows: without a copy where they are the first ones."""
-        if torch.equal(indices, torch.arange(len(indices), device=indices.device)):
-            self._key_storage = self._key_storage[: len(indices)]
-            self._value_storage = self._value_storage[: len(indices)]
-        else:
-            self._key_storage = self._selected(self._key_storage, indices)
-            self._value_storage = self._selected(self._value_storage, indices)
-        self._show(self.keys.shape[2])
-
-    def _selected(self, storage: Tensor, indices: Tensor) -> Tensor:
-        length = self.keys.shape[2]
-        selected = storage.new_empty((len(indices), *storage.shape[1:]))
-        selected[:, :, :length] = storage[indices, :, :length]
-        return selected
+        """Keep these rows, moved to the front of the storage that is there: new ones would leave gaps in the heap."""
+        num, length = len(indices), self.keys.shape[2]
+        if not torch.equal(indices, torch.arange(num, device=indices.device)):
+            for storage in (self._key_storage, self._value_storage):
+                storage[:num, :, :length] = storage[indices, :, :length]
+        self._key_storage, self._value_storage = self._key_storage[:num], self._value_storage[:num]
+        self._show(length)
 
     def _show(self, length: int) -> None:
         self.keys, self.values = self._key_storage[:, :, :length], self._value_storage[:, :, :length]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,14 +80,25 @@ def train(
 
 
 def new_optimizer(network: Network, training: TrainingSpec) -> torch.optim.Optimizer:
-    """Adam over all weights, its moments zero."""
-    return torch.optim.Adam(
-        list(network.parameters.values()),
+    """Adam over all weights, its moments zero.
+
+    They are made here, and a large model's gradients, not in the first update: what then lay between them comes and
+    goes with each, and its room could not be used again in one piece.
+    """
+    weights = list(network.parameters.values())
+    optimizer = torch.optim.Adam(
+        weights,
         lr=training.learning_rate,
         betas=(training.adam_beta1, training.adam_beta2),
         eps=training.adam_epsilon,
         fused=True,
     )
+    for weight in weights:
+        if not network.is_small:  # nothing would be gained, and sums that begin from nothing have other last bits
+            weight.grad = torch.zeros_like(weight)
+        moments = {name: torch.zeros_like(weight) for name in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[weight] = {"step": torch.zeros((), dtype=torch.float32, device=weight.device), **moments}
+    return optimizer
 
 
 def update(network: Network, pairs: TokenPairs, training: TrainingSpec, optimizer: torch.optim.Optimizer) -> float:
@@ -108,7 +119,7 @@ def compute_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
     """
     while True:
         budget = network.training_budget
-        seen, runs = budget.num_tokens, list(micro_batches(pairs, network))
+        seen, runs = budget.num_tokens, micro_batches(pairs, network)
         try:
             return _sum_up(network, pairs, beta, runs)
         except (RuntimeError, MemoryError) as error:
@@ -122,14 +133,18 @@ def compute_gradient(network: Network, pairs: TokenPairs, beta: float) -> float:
 def _sum_up(network: Network, pairs: TokenPairs, beta: float, runs: Sequence[Sequence[int]]) -> float:
     for weight in network.parameters.values():
         if weight.grad is not None:
-            weight.grad.zero_()  # not let go of: other things would settle in the gap, and the heap would grow
+            weight.grad.zero_()
     total = torch.zeros((), dtype=torch.float64, device=network.device)
     for rows in runs:
-        part = pairs.take(rows)
-        loss = pair_losses(network, part, beta).sum() / len(pairs)
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
+        total += _add_gradient(network, pairs.take(rows), beta, len(pairs))
     return float(total)
+
+
+def _add_gradient(network: Network, part: TokenPairs, beta: float, num_pairs: int) -> torch.Tensor:
+    """Add a micro-batch's gradient; its share of the loss, without the graph, which is in the way of the next one's."""
+    loss = pair_losses(network, part, beta).sum() / num_pairs
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
 
 
 def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tensor:
@@ -141,13 +156,31 @@ def pair_losses(network: Network, pairs: TokenPairs, beta: float) -> torch.Tenso
     return torch.nn.functional.softplus(rejected - chosen)
 
 
-def micro_batches(pairs: TokenPairs, network: Network) -> Iterator[list[int]]:
-    """The pairs, shortest first, in runs whose padded tokens stay within the budget."""
-    costs = [shared.num_padded(network, group) for group in pairs.groups]
-    run: list[int] = []
-    for row in sorted(range(len(pairs)), key=lambda row: costs[row]):
-        if run and (len(run) + 1) * costs[row] > network.training_budget.num_tokens:
-            yield run
-            run = []
-        run.append(row)
-    yield run
+def micro_batches(pairs: TokenPairs, network: Network) -> list[list[int]]:
+    """The pairs in runs whose tokens, padding included, stay within the budget; a larger pair is a run by itself."""
+    sizes, limit = [shared.num_padded(network, group) for group in pairs.groups], network.training_budget.num_tokens
+    return evenly(sizes, limit) if network.packs and network.shares_prompts else shortest_first(sizes, limit)
+
+
+def shortest_first(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Items of about the same size together, each taking as much room as the largest."""
+    runs: list[list[int]] = [[]]
+    for item in sorted(range(len(sizes)), key=lambda item: sizes[item]):
+        if runs[-1] and (len(runs[-1]) + 1) * sizes[item] > limit:
+            runs.append([])
+        runs[-1].append(item)
+    return runs
+
+
+def evenly(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Runs of about the same size, the largest item first, each to the smallest run."""
+    for num in range(min(len(sizes), -(-sum(sizes) // limit)), len(sizes) + 1):
+        runs: list[list[int]] = [[] for _ in range(num)]
+        loads = [0] * num
+        for item in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
+            least = loads.index(min(loads))
+            runs[least].append(item)
+            loads[least] += sizes[item]
+        if all(load <= limit or len(run) == 1 for load, run in zip(loads, runs, strict=True)):
+            return runs
+    raise AssertionError("each item by itself would have done")

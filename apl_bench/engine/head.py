@@ -17,6 +17,7 @@ from apl_bench.types import SpecError
 
 CHUNK = 256  # positions whose logits are held at a time
 BUFFER_ENTRIES = 1 << 26  # probabilities held at a time (256 MiB)
+CACHED_ENTRIES = 1 << 19  # logits that are normalised at a time (2 MiB), so that they are read from memory once
 CHECK_TOLERANCE = 1e-3
 
 
@@ -82,10 +83,10 @@ class _LinearTokenLogp(torch.autograd.Function):
         p_NV = hidden_ND.new_empty((len(hidden_ND), len(weight_VD)), dtype=torch.float32) if fits else None
         logp_N = hidden_ND.new_empty(len(hidden_ND), dtype=torch.float32)
         for rows in _runs(len(hidden_ND), CHUNK):
-            logp_CV = _logp(hidden_ND[rows], weight_VD)
+            logp_CV = _logp(hidden_ND[rows], weight_VD, None if p_NV is None else p_NV[rows])
             logp_N[rows] = logp_CV.gather(1, tokens_N[rows, None])[:, 0]
             if p_NV is not None:
-                torch.exp(logp_CV, out=p_NV[rows])
+                logp_CV.exp_()
         ctx.save_for_backward(hidden_ND, weight_VD, tokens_N)
         ctx.p_NV = p_NV
         return logp_N
@@ -133,10 +134,17 @@ def _runs(num: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, num)) for start in range(0, num, size)]
 
 
-def _logp(hidden_ND: Tensor, weight_VD: Tensor) -> Tensor:
-    """log-softmax of the logits, shape (N, V), fp32."""
-    logits = torch.mm(hidden_ND, weight_VD.to(hidden_ND.dtype).T).float()
-    return logits.sub_(torch.logsumexp(logits, dim=1, keepdim=True))
+def _logp(hidden_ND: Tensor, weight_VD: Tensor, buffer_NV: Tensor | None = None) -> Tensor:
+    """log-softmax of the logits, shape (N, V), fp32; in the buffer, if there is one."""
+    weight_DV = weight_VD.to(hidden_ND.dtype).T
+    if buffer_NV is None or buffer_NV.dtype != hidden_ND.dtype:
+        logits = torch.mm(hidden_ND, weight_DV).float()
+        logits = logits if buffer_NV is None else buffer_NV.copy_(logits)
+    else:
+        logits = torch.mm(hidden_ND, weight_DV, out=buffer_NV)
+    for rows in torch.split(logits, max(2, CACHED_ENTRIES // len(weight_VD))):
+        rows.sub_(torch.logsumexp(rows, dim=1, keepdim=True))
+    return logits
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import transformers
 
 from apl_bench.engine import dpo, sampling, scoring, shared
 from apl_bench.engine.flops import Costs, Meter, by_prompt, measured_peak
-from apl_bench.engine.memory import keep_freed_memory
+from apl_bench.engine.memory import keep_freed_memory, let_go_of_files
 from apl_bench.engine.models import PolicyTokenizer, eos_ids, load_model, require_peft
 from apl_bench.engine.network import Network
 from apl_bench.engine.weights import checksum, load_weights, save_weights
@@ -179,6 +179,7 @@ class HuggingFaceEngine:
             return policy, TrainingReport((), 0, 0)
         pairs = self._token_pairs(preferences)
         tuned = self._policy(policy.network.copy(stream))
+        self._set_aside(tuned)
         groups = pairs.groups if tuned.network.shares_prompts else shared.apart(pairs.groups)
         work = tuned.costs.update(groups)
 
@@ -246,6 +247,12 @@ class HuggingFaceEngine:
     def forget(self) -> None:
         """A run ended: let go of the log-probabilities of theta_0 that it asked for."""
         self._reference.forget()
+
+    def _set_aside(self, tuned: HuggingFacePolicy) -> None:
+        """Let go of a large theta_0 while a policy trains that has weights of its own."""
+        network = self._reference.network
+        if not network.is_small and tuned.network.model is not network.model:
+            let_go_of_files(network.parameters.values())
 
     def _policy(self, network: Network) -> HuggingFacePolicy:
         return HuggingFacePolicy(network, self._tokenizer, self._reference.eos_ids, self._reference.meter)

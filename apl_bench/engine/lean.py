@@ -40,33 +40,37 @@ class LeanGated(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         gate, up = self.gate_proj(x), self.up_proj(x)
-        product: Tensor = _Gated.apply(gate, up)  # type: ignore[no-untyped-call]
+        silu = _Silu()
+        product: Tensor = _Gated.apply(gate, up, silu)  # type: ignore[no-untyped-call]
         if not product.requires_grad:
             return self.down_proj(product)
-        again = _Product(gate.detach(), up.detach())
         place = product.untyped_storage().data_ptr()
 
         def pack(kept: Tensor) -> Any:
-            return again.shaped(kept) if kept.untyped_storage().data_ptr() == place else kept
+            ours = kept.untyped_storage().data_ptr() == place
+            return _Product(gate.detach(), up.detach(), silu, kept) if ours else kept
 
         with torch.autograd.graph.saved_tensors_hooks(pack, _unpack):
             return self.down_proj(product)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class _Silu:
+    """silu(gate), from where a product is made again until its gradient is made, which is next."""
+
+    value: Tensor | None = None
+
+
 class _Product:
     """A product that is not kept: what it is made from, and how the tensor that was to be kept lay in it."""
 
-    gate: Tensor
-    up: Tensor
-    layout: tuple[tuple[int, ...], tuple[int, ...], int] | None = None
-
-    def shaped(self, kept: Tensor) -> _Product:
-        return _Product(self.gate, self.up, (tuple(kept.shape), kept.stride(), int(kept.storage_offset())))
+    def __init__(self, gate: Tensor, up: Tensor, silu: _Silu, kept: Tensor) -> None:
+        self._gate, self._up, self._silu = gate, up, silu
+        self._layout = tuple(kept.shape), kept.stride(), int(kept.storage_offset())
 
     def made(self) -> Tensor:
-        assert self.layout is not None
-        return (nn.functional.silu(self.gate) * self.up).as_strided(*self.layout)
+        self._silu.value = nn.functional.silu(self._gate)
+        return (self._silu.value * self._up).as_strided(*self._layout)
 
 
 def _unpack(kept: Any) -> Tensor:
@@ -96,15 +100,17 @@ class _Norm(torch.autograd.Function):
 
 class _Gated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, silu: _Silu) -> Tensor:
         ctx.save_for_backward(gate, up)
+        ctx.silu = silu
         return nn.functional.silu(gate) * up
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
-        of_gate = torch.ops.aten.silu_backward(grads[0] * up, gate)
-        return of_gate, nn.functional.silu(gate).mul_(grads[0])
+        silu, ctx.silu.value = ctx.silu.value, None
+        silu = nn.functional.silu(gate) if silu is None else silu
+        return torch.ops.aten.silu_backward(grads[0] * up, gate), silu.mul_(grads[0]), None
 
 
 def use_lean_blocks(model: Any) -> None:

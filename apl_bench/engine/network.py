@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from apl_bench.engine.attention import use_on_cpu
+from apl_bench.engine.attention import is_used, use_on_cpu
 from apl_bench.engine.cache import is_plain, is_recurrent
 from apl_bench.engine.device import Budgets, TokenBudget
 from apl_bench.engine.embedding import use_in_place_gradient
@@ -70,6 +70,11 @@ class Network:
     def shares_prompts(self) -> bool:
         """Whether a prompt may stand once in a row, before all its completions (found out in fp32)."""
         return can_share(Network(self.model, mixed=False) if self.mixed else self)
+
+    @property
+    def packs(self) -> bool:
+        """Whether sequences that train stand behind one another in one row (a small model's in padded rows)."""
+        return is_used(self.model) and not self.is_small
 
     @cached_property
     def budgets(self) -> Budgets:

@@ -1,8 +1,9 @@
 """Rows in which a prompt stands once, before all its completions; how DPO runs them.
 
-A row is the prompt, then each completion without its last token, which is predicted but never fed. Each completion's
+A group is the prompt, then each completion without its last token, which is predicted but never fed. Each completion's
 positions go on from the prompt's, and it sees the prompt and itself. What a completion gets is what it would get in a
-row of its own, up to rounding. Letters: R rows, L padded length, K completions a prompt, N predicted tokens.
+row of its own, up to rounding. A large model on a CPU runs groups behind one another in one row, without padding;
+others run a row for each. Letters: R rows, L padded length, K completions a prompt, N predicted tokens.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from apl_bench.engine.attention import Packing
 from apl_bench.engine.device import to_device
 
 if TYPE_CHECKING:
     from apl_bench.engine.network import Network
 
 CHECK_TOLERANCE = 1e-3
-_PADDING = -1  # segment of the tokens behind a row's end
+_PADDING = -1  # segment of the tokens behind a row's end; they look at the first prompt and each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,64 +41,101 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class SharedBatch:
-    """Right-padded rows; where each completion token is predicted (flat positions in R x L), which token it is, and
-    which completion it belongs to, counted over all rows."""
+    """Right-padded rows; of each token its position, its segment (a prompt or a completion, counted within the row) and
+    its prompt's; where each completion token is predicted (flat positions in R x L), which token it is, and which
+    completion it belongs to, counted over all rows."""
 
     num_completions: int
     ids_RL: Tensor
     position_RL: Tensor
     segment_RL: Tensor
+    prompt_RL: Tensor
     predicted_at_N: Tensor
     tokens_N: Tensor
     completion_N: Tensor
 
     @classmethod
-    def of(cls, groups: Sequence[Group], device: torch.device) -> SharedBatch:
-        """The rows of these groups, as long as the longest."""
-        length = max(group.length for group in groups)
-        ids, positions = np.zeros((2, len(groups), length), dtype=np.int64)
-        segments = np.full((len(groups), length), _PADDING, dtype=np.int64)
-        at: list[int] = []
-        tokens: list[int] = []
-        owners: list[int] = []
-        num = 0
-        for row, group in enumerate(groups):
-            start = end = len(group.prompt)
-            ids[row], segments[row, :start] = group.prompt[0], 0  # any token will do for the padding
-            ids[row, :start], positions[row, :start] = group.prompt, np.arange(start)
-            for segment, completion in enumerate(group.completions, start=1):
-                begin, end = end, end + max(0, len(completion) - 1)
-                ids[row, begin:end], segments[row, begin:end] = completion[:-1], segment
-                positions[row, begin:end] = np.arange(start, start + end - begin)
-                at += [row * length + place for place in (start - 1, *range(begin, end))][: len(completion)]
-                tokens += completion
-                owners += [num] * len(completion)
-                num += 1
-        arrays = (ids, positions, segments, *(np.array(found, dtype=np.int64) for found in (at, tokens, owners)))
-        return cls(num, *(to_device(array, device) for array in arrays))
+    def of(cls, rows: Sequence[Sequence[Group]], device: torch.device) -> SharedBatch:
+        """Rows of groups, as long as the longest row."""
+        made = [_Row(groups) for groups in rows]
+        length = max(len(row.ids) for row in made)
+        padding = (made[0].ids[0], 0, _PADDING, 0)  # any token will do
+        padded = (
+            [column + [fill] * (length - len(column)) for column in columns]
+            for fill, columns in zip(padding, zip(*(row.columns for row in made), strict=True), strict=True)
+        )
+        at = [start * length + place for start, row in enumerate(made) for place in row.predicted_at]
+        completions = [completion for groups in rows for group in groups for completion in group.completions]
+        tokens = [token for completion in completions for token in completion]
+        owners = np.repeat(np.arange(len(completions)), [len(completion) for completion in completions])
+        arrays = (*padded, at, tokens, owners)
+        return cls(len(completions), *(to_device(np.array(found, dtype=np.int64), device) for found in arrays))
 
     @property
     def mask_R1LL(self) -> Tensor:
-        """True where a query (third axis) may look at a key: not ahead, and at the prompt or its own completion."""
-        query, key = self.segment_RL[:, None, :, None], self.segment_RL[:, None, None, :]
-        return ((key == 0) | (key == query)).tril()
+        """True where a query (third axis) may look at a key: not ahead, and at its prompt or its own completion."""
+        own, prompt = self.segment_RL[:, None, :, None], self.prompt_RL[:, None, :, None]
+        key = self.segment_RL[:, None, None, :]
+        return ((key == prompt) | (key == own)).tril()
+
+
+class _Row:
+    """The tokens of groups that stand behind one another, and where in them each completion token is predicted."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.segments: list[int] = []
+        self.prompts: list[int] = []
+        self.predicted_at: list[int] = []
+        self._num_segments = 0
+        for group in groups:
+            own, size = self._add(group.prompt, 0), len(group.prompt)
+            before = len(self.ids) - 1
+            self.prompts += [own] * size
+            for completion in group.completions:
+                begin = len(self.ids)
+                self._add(completion[:-1], size)
+                self.prompts += [own] * (len(self.ids) - begin)
+                self.predicted_at += [before, *range(begin, len(self.ids))][: len(completion)]
+
+    @property
+    def columns(self) -> tuple[list[int], ...]:
+        """What is known of each token."""
+        return self.ids, self.positions, self.segments, self.prompts
+
+    def _add(self, tokens: tuple[int, ...], position: int) -> int:
+        """A prompt or a completion whose first token has this position; the segment that it is."""
+        segment = self._num_segments
+        self.ids += tokens
+        self.positions += range(position, position + len(tokens))
+        self.segments += [segment] * len(tokens)
+        self._num_segments += 1
+        return segment
 
 
 def logp_of_groups(network: Network, groups: Sequence[Group]) -> Tensor:
     """log p(completion | prompt) of each completion, group by group, nats, fp64 sums of fp32 terms; differentiable."""
+    return _summed(network, *body(network, groups))
+
+
+def body(network: Network, groups: Sequence[Group]) -> tuple[SharedBatch, Tensor]:
+    """How these groups run, and the hidden states that come out, shape (R, L, D)."""
     return _together(network, groups) if network.shares_prompts else _each_alone(network, groups)
 
 
-def _together(network: Network, groups: Sequence[Group]) -> Tensor:
-    batch = SharedBatch.of(groups, network.device)
-    hidden = network.hidden(batch.ids_RL, attention_mask=batch.mask_R1LL, position_ids=batch.position_RL)
-    return _summed(network, batch, hidden)
+def _together(network: Network, groups: Sequence[Group]) -> tuple[SharedBatch, Tensor]:
+    batch = SharedBatch.of([groups] if network.packs else [[group] for group in groups], network.device)
+    mask, options = batch.mask_R1LL, {}
+    if network.packs:
+        options["packing"] = Packing.of(mask, [group.length for group in groups])
+    return batch, network.hidden(batch.ids_RL, attention_mask=mask, position_ids=batch.position_RL, **options)
 
 
-def _each_alone(network: Network, groups: Sequence[Group]) -> Tensor:
+def _each_alone(network: Network, groups: Sequence[Group]) -> tuple[SharedBatch, Tensor]:
     """A row for each completion, for which the model's own causal mask will do."""
-    batch = SharedBatch.of(apart(groups), network.device)
-    return _summed(network, batch, network.hidden(batch.ids_RL))
+    batch = SharedBatch.of([[group] for group in apart(groups)], network.device)
+    return batch, network.hidden(batch.ids_RL)
 
 
 def _summed(network: Network, batch: SharedBatch, hidden_RLD: Tensor) -> Tensor:
@@ -129,9 +168,9 @@ def can_share(network: Network) -> bool:
     if windowed or not network.takes_positions:
         return False
     group = Group((1, 2, 3), ((4, 5, 6, 7), (8, 9, 10), (11, 12, 13)))
-    alone = _each_alone(network, [group])
+    alone = _summed(network, *_each_alone(network, [group]))
     try:
-        together = _together(network, [group])
+        together = _summed(network, *_together(network, [group]))
     except (ValueError, RuntimeError):  # a model that takes no mask of four axes
         return False
     return bool(((together - alone).abs() <= CHECK_TOLERANCE * (1.0 + alone.abs())).all())

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -56,13 +57,14 @@ def test_memory_is_measured_in_a_process_for_each_case(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("trained", networks.TRAINED)
-def test_a_child_is_told_the_whole_case(trained: str) -> None:
+def test_a_child_is_told_the_whole_case(trained: str, tmp_path: Path) -> None:
     shape = replace(tiny.gpt2(), mixed=True)
-    case = memory.Case.of(shape, trained, 3)
+    memory.write_checkpoint(shape, tmp_path)
+    case = memory.Case.of(shape, trained, 3, str(tmp_path))
     again = memory.Case(**json.loads(json.dumps(asdict(case)))).to_shape()
     assert again.config.to_dict() == shape.config.to_dict()
     assert replace(again, config=None) == replace(shape, config=None)
-    assert memory.run(memory.Case.of(tiny.gpt2(), trained, 4))[:3] == [trained, "4", "2"]
+    assert memory.run(memory.Case.of(tiny.gpt2(), trained, 4, str(tmp_path)))[:3] == [trained, "4", "2"]
 
 
 def test_every_stage_of_a_ledger() -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from apl_bench.engine import dpo, scoring, shared
 from apl_bench.engine.network import Network
@@ -44,15 +49,16 @@ def test_losses_by_hand() -> None:
         np.testing.assert_allclose(dpo.pair_losses(network, worse, 0.2).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [tiny.network, tiny.large_network])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "neox"])
-def test_micro_batches_change_no_gradient(kind: str) -> None:
-    network = tiny.network(kind)
+def test_micro_batches_change_no_gradient(kind: str, make: Callable[[str], Network]) -> None:
+    network = make(kind)
     pairs = token_pairs(network, 9)
     found = []
     for budget in (1_000_000, 150, 1):
         network.training_budget.num_tokens = budget
         found.append((dpo.compute_gradient(network, pairs, 0.2), gradient_of(network)))
-    assert [len(list(dpo.micro_batches(pairs, network)))] == [9]
+    assert len(dpo.micro_batches(pairs, network)) == 9
     for loss, gradient in found[1:]:
         assert loss == pytest.approx(found[0][0], abs=1e-6)
         assert (gradient - found[0][1]).norm() <= 1e-6 * found[0][1].norm()
@@ -64,11 +70,98 @@ def test_micro_batches_lose_no_pair_and_respect_the_budget(kind: str) -> None:
     pairs = token_pairs(network, 20)
     costs = [shared.num_padded(network, group) for group in pairs.groups]
     network.training_budget.num_tokens = 120
-    runs = list(dpo.micro_batches(pairs, network))
+    runs = dpo.micro_batches(pairs, network)
     assert sorted(row for run in runs for row in run) == list(range(20))
     assert len(runs) > 1
     sizes = [len(run) * max(costs[row] for row in run) for run in runs]
     assert all(size <= 120 or len(run) == 1 for size, run in zip(sizes, runs, strict=True))
+
+
+@settings(deadline=None)
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=30), limit=st.integers(1, 120))
+def test_even_runs_lose_nothing_and_respect_the_limit(sizes: list[int], limit: int) -> None:
+    runs = dpo.evenly(sizes, limit)
+    assert sorted(item for run in runs for item in run) == list(range(len(sizes)))
+    loads = [sum(sizes[item] for item in run) for run in runs]
+    assert all(run for run in runs)
+    assert all(load <= limit or len(run) == 1 for load, run in zip(loads, runs, strict=True))
+    assert max(loads) - min(loads) <= max(sizes)
+    assert len(runs) >= sum(sizes) / limit or len(runs) == len(sizes)
+
+
+def test_packed_micro_batches_are_few_and_even() -> None:
+    assert dpo.evenly([30, 10, 20, 40, 20], 60) == [[3, 4], [0, 2, 1]]
+    network = tiny.large_network("llama")
+    pairs = token_pairs(network, 12)
+    sizes = [group.length for group in pairs.groups]
+    network.training_budget.num_tokens = max(sizes) * 3
+    runs = dpo.micro_batches(pairs, network)
+    assert len(runs) == -(-sum(sizes) // (max(sizes) * 3))
+
+
+@pytest.mark.parametrize("make", [tiny.network, tiny.large_network])
+def test_moments_that_are_there_from_the_start_are_torchs_own(make: Callable[[str], Network]) -> None:
+    """Three updates as torch makes them, its moments made in the first."""
+    weights = []
+    for fresh in (False, True):
+        network = make("llama")
+        pairs = token_pairs(network, 5)
+        optimizer = dpo.new_optimizer(network, tiny.training())
+        if fresh:
+            optimizer.state.clear()
+        for _ in range(3):
+            dpo.update(network, pairs, tiny.training(), optimizer)
+        weights.append(torch.cat([weight.detach().flatten() for weight in network.parameters.values()]))
+    assert torch.equal(*weights)
+
+
+def test_a_large_models_gradients_and_moments_are_made_before_the_first_pass() -> None:
+    """What lay between them would be room that no later pass could use in one piece."""
+    network = tiny.large_network()
+    optimizer = dpo.new_optimizer(network, tiny.training())
+    assert len(optimizer.state) == len(network.parameters)
+    pairs = token_pairs(network, 4)
+    kept = {weight: weight.grad for weight in network.parameters.values()}
+    assert all(grad is not None for grad in kept.values())
+    dpo.update(network, pairs, tiny.training(), optimizer)
+    assert all(weight.grad is grad for weight, grad in kept.items())
+
+
+def test_a_micro_batchs_graph_is_gone_before_the_next_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny.network()
+    pairs = token_pairs(network, 4)
+    network.training_budget.num_tokens = 1
+    graphs: list[weakref.ref[Marker]] = []
+    original = dpo.pair_losses
+
+    def pair_losses(network: Network, part: dpo.TokenPairs, beta: float) -> torch.Tensor:
+        assert all(graph() is None for graph in graphs)
+        marker = Marker()
+        graphs.append(weakref.ref(marker))
+        marked: torch.Tensor = Marked.apply(original(network, part, beta), marker)  # type: ignore[no-untyped-call]
+        return marked
+
+    monkeypatch.setattr(dpo, "pair_losses", pair_losses)
+    dpo.compute_gradient(network, pairs, 0.2)
+    assert len(graphs) == 4
+
+
+class Marker:
+    """Something that lives as long as the graph that holds it."""
+
+
+class Marked(torch.autograd.Function):
+    """The same numbers, and a marker in the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, marker: Marker) -> torch.Tensor:
+        ctx.marker = marker
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        del ctx
+        return grads[0], None
 
 
 def test_order_is_the_streams_and_every_pair_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,17 +44,29 @@ def test_budgets_are_what_fits_into_the_room_and_no_more_than_helps(monkeypatch:
     assert new_budgets(network).scoring.num_tokens == 300
 
 
-def test_tokens_may_take_as_much_as_training_takes_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_has_room_for_what_its_tokens_keep(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny.network("llama")
-    state = 4 * sum(weight.nbytes for weight in network.parameters.values())
-    for room in (state // 2, 2 * state):
-        monkeypatch.setattr(footprint, "CPU_ROOM", dict.fromkeys(footprint.CPU_ROOM, room))
-        assert new_training_budget(network).num_tokens == int(max(room, state) / kept_bytes_a_token(network))
-    monkeypatch.setattr(footprint, "MOST_TRAINING_ROOM", 3 * state)  # the room is two states by now
-    assert new_training_budget(network).num_tokens == int(2 * state / kept_bytes_a_token(network))
-    monkeypatch.setattr(footprint, "CPU_ROOM", dict.fromkeys(footprint.CPU_ROOM, 0))
-    monkeypatch.setattr(footprint, "MOST_TRAINING_ROOM", state // 2)
-    assert new_training_budget(network).num_tokens == int(state // 2 / kept_bytes_a_token(network))
+    monkeypatch.setattr(footprint, "CPU_ROOM", dict.fromkeys(footprint.CPU_ROOM, 1 << 20))
+    assert new_training_budget(network).num_tokens == int((1 << 20) / kept_bytes_a_token(network))
+
+
+def test_what_is_kept_is_what_is_held() -> None:
+    """By hand: of a linear layer its input, however often it is looked at; of a sum nothing."""
+    x, weight = torch.randn(10, 4, requires_grad=True), torch.randn(4, 4, requires_grad=True)
+    with footprint._Made() as made:
+        doubled = x * 2.0
+        product = doubled @ weight + doubled @ weight
+        total = (product + 1.0).sum()
+    assert sorted(size for _, size in made.alive()) == [4, 10 * 4 * 4, 10 * 4 * 4]  # product and doubled
+    del product
+    assert sorted(size for _, size in made.alive()) == [4, 10 * 4 * 4]
+    total.backward()  # type: ignore[no-untyped-call]
+
+
+def test_packed_attention_repeats_no_keys_and_keeps_what_comes_out_once() -> None:
+    """Floats a token of each of two layers: two of four heads' keys and values not made twice, one array of results."""
+    padded, packed = (kept_bytes_a_token(make("llama")) for make in (tiny.network, tiny.large_network))
+    assert padded - packed >= 2 * 4 * (32 + 32 - 16 - 16)
 
 
 def test_the_first_policy_that_trains_finds_the_budget_for_all() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 from apl_bench.engine import models
 from apl_bench.engine.huggingface import load_engine
-from apl_bench.engine.memory import keep_freed_memory
 from apl_bench.engine.models import PolicyTokenizer, eos_ids, find_checkpoint, load_model, num_parameters
 from apl_bench.spec import PolicySpec
 from apl_bench.types import Completion, Prompt, SpecError
@@ -216,7 +214,3 @@ def test_checksum_follows_the_vocabulary() -> None:
 def test_the_package_alone_imports_no_torch() -> None:
     code = "import apl_bench.engine, sys; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_glibc_keeps_freed_memory_and_others_are_left_alone() -> None:
-    assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")

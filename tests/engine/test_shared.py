@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apl_bench.engine import scoring, shared
+from apl_bench.engine.attention import Packing
 from apl_bench.engine.network import Network
 from apl_bench.engine.shared import Group
 from tests.engine import tiny
 
 SHARING = ("gpt2", "llama", "neox", "granite", "cohere")
-NETWORKS = {kind: tiny.network(kind) for kind in SHARING}
+MAKERS = {"padded": tiny.network, "packed": tiny.large_network}
+NETWORKS = {(kind, rows): make(kind) for kind in SHARING for rows, make in MAKERS.items()}
 
 
 def groups(rng: np.random.Generator, num: int) -> list[Group]:
@@ -46,9 +49,18 @@ def alone(network: Network) -> Network:
     return twin
 
 
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("kind", tiny.KINDS)
-def test_which_models_share(kind: str) -> None:
-    assert tiny.network(kind).shares_prompts == (kind in SHARING)
+def test_which_models_share(kind: str, make: Callable[[str], Network]) -> None:
+    assert make(kind).shares_prompts == (kind in SHARING)
+
+
+def test_large_models_on_a_cpu_pack_where_the_attention_is_ours() -> None:
+    model = tiny.llama()
+    model.set_attn_implementation("eager")
+    theirs = Network(model, mixed=False)
+    theirs.is_small = False
+    assert [network.packs for network in (tiny.network(), tiny.large_network(), theirs)] == [False, True, False]
 
 
 def test_a_model_that_cannot_state_positions_does_not_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,11 +77,12 @@ def test_a_model_that_gives_something_else_does_not_share(monkeypatch: pytest.Mo
     assert not network.shares_prompts
 
 
+@pytest.mark.parametrize("rows", MAKERS)
 @pytest.mark.parametrize("kind", SHARING)
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), num=st.integers(1, 6))
-def test_log_probabilities_and_gradients_are_those_of_rows_apart(kind: str, seed: int, num: int) -> None:
-    network, some = NETWORKS[kind], groups(np.random.default_rng(seed), num)
+def test_log_probabilities_and_gradients_are_those_of_rows_apart(kind: str, rows: str, seed: int, num: int) -> None:
+    network, some = NETWORKS[kind, rows], groups(np.random.default_rng(seed), num)
     some.append(Group((5, 6), ((7, 8),)))  # never all empty
     logp, gradient = logp_and_gradient(network, some)
     expected_logp, expected_gradient = logp_and_gradient(alone(network), some)
@@ -77,9 +90,34 @@ def test_log_probabilities_and_gradients_are_those_of_rows_apart(kind: str, seed
     assert (gradient - expected_gradient).norm() <= 1e-6 * expected_gradient.norm()
 
 
+@pytest.mark.parametrize("kind", SHARING)
+def test_a_packed_group_does_not_see_its_neighbours(kind: str) -> None:
+    network, some = NETWORKS[kind, "packed"], groups(np.random.default_rng(5), 3)
+    others = groups(np.random.default_rng(6), 2)
+    with torch.no_grad():
+        among = shared.logp_of_groups(network, [others[0], *some, others[1]])
+        num_before = len(others[0].completions)
+        found = among[num_before : len(among) - len(others[1].completions)]
+        torch.testing.assert_close(found, shared.logp_of_groups(network, some), rtol=0, atol=1e-5)
+
+
+def test_a_model_that_drops_the_packing_goes_by_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, some = tiny.large_network("llama"), groups(np.random.default_rng(7), 4)
+    expected = shared.logp_of_groups(network, some).detach()
+    original = network.hidden
+
+    def without_packing(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        assert inputs.pop("packing").lengths == tuple(group.length for group in some)
+        return original(ids, **inputs)
+
+    monkeypatch.setattr(network, "hidden", without_packing)
+    torch.testing.assert_close(shared.logp_of_groups(network, some).detach(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("kind", tiny.KINDS)
-def test_training_and_scoring_give_the_same(kind: str) -> None:
-    network, some = tiny.network(kind), groups(np.random.default_rng(3), 9)
+def test_training_and_scoring_give_the_same(kind: str, make: Callable[[str], Network]) -> None:
+    network, some = make(kind), groups(np.random.default_rng(3), 9)
     apart = shared.apart(some)
     sequences = scoring.Sequences([one.prompt for one in apart], [one.completions[0] for one in apart])
     with torch.no_grad():
@@ -89,11 +127,12 @@ def test_training_and_scoring_give_the_same(kind: str) -> None:
 
 def test_rows_by_hand() -> None:
     batch = shared.SharedBatch.of(
-        [Group((1, 2), ((3, 4, 5), (6,), (7, 8))), Group((9,), ((), (10, 11)))], torch.device("cpu")
+        [[Group((1, 2), ((3, 4, 5), (6,), (7, 8)))], [Group((9,), ((), (10, 11)))]], torch.device("cpu")
     )
-    assert batch.ids_RL.tolist() == [[1, 2, 3, 4, 7], [9, 10, 9, 9, 9]]
+    assert batch.ids_RL.tolist() == [[1, 2, 3, 4, 7], [9, 10, 1, 1, 1]]
     assert batch.position_RL.tolist() == [[0, 1, 2, 3, 2], [0, 1, 0, 0, 0]]
     assert batch.segment_RL.tolist() == [[0, 0, 1, 1, 3], [0, 2, -1, -1, -1]]
+    assert batch.prompt_RL.tolist() == [[0] * 5] * 2
     assert batch.predicted_at_N.tolist() == [1, 2, 3, 1, 1, 4, 5, 6]
     assert batch.tokens_N.tolist() == [3, 4, 5, 6, 7, 8, 10, 11]
     assert batch.completion_N.tolist() == [0, 0, 0, 1, 2, 2, 4, 4]
@@ -101,3 +140,23 @@ def test_rows_by_hand() -> None:
     assert batch.mask_R1LL[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1],
     ]  # fmt: skip
+
+
+def test_a_packed_row_by_hand() -> None:
+    some = [Group((1, 2), ((3, 4, 5), (6,))), Group((9,), ((10, 11), (12, 13)))]
+    batch = shared.SharedBatch.of([some], torch.device("cpu"))
+    assert batch.ids_RL.tolist() == [[1, 2, 3, 4, 9, 10, 12]]
+    assert batch.position_RL.tolist() == [[0, 1, 2, 3, 0, 1, 1]]
+    assert batch.segment_RL.tolist() == [[0, 0, 1, 1, 3, 4, 5]]
+    assert batch.prompt_RL.tolist() == [[0, 0, 0, 0, 3, 3, 3]]
+    assert batch.predicted_at_N.tolist() == [1, 2, 3, 1, 4, 5, 4, 6]
+    assert batch.tokens_N.tolist() == [3, 4, 5, 6, 10, 11, 12, 13]
+    assert batch.completion_N.tolist() == [0, 0, 0, 1, 2, 2, 3, 3]
+    assert batch.mask_R1LL[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0], [1, 1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 0, 1],
+    ]  # fmt: skip
+    packing = Packing.of(batch.mask_R1LL, [4, 3])
+    assert packing.lengths == (4, 3)
+    assert (packing.masks[1] == 0).int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    assert packing.masks[0].isneginf().sum() == 6
