@@ -67,14 +67,14 @@ def kept_bytes_a_token(network: Network) -> float:
         found = body(network, [group])
     kept = sum(size for place, size in made.alive() if place not in weights)
     del found
-    return kept / group.length
+    return float(kept / group.length)
 
 
 class _Made(TorchDispatchMode):
     """Sees what every operation makes, and which of it is still held: by whom does not matter."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(
@@ -85,7 +85,8 @@ class _Made(TorchDispatchMode):
         for tensor in tree_leaves(made):
             if isinstance(tensor, torch.Tensor):
                 storage = tensor.untyped_storage()
-                self._storages[storage.data_ptr()] = StorageWeakRef(storage), storage.nbytes()
+                held = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                self._storages[storage.data_ptr()] = held, storage.nbytes()
         return made
 
     def alive(self) -> list[tuple[int, int]]:
