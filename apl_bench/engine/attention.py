@@ -27,9 +27,10 @@ SPECIAL = ("position_bias", "cache", "softcap")  # arguments of a few models, le
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Sequences that fill one row: how long each is, and what is added to its scores: 0, or -inf where a query (rows)
-    may not look at a key (columns)."""
+    """Sequences that fill one row: the row's mask, how long each is, and what is added to its scores: 0, or -inf where
+    a query (rows) may not look at a key (columns)."""
 
+    mask_11LL: Tensor
     lengths: tuple[int, ...]
     masks: tuple[Tensor, ...]
 
@@ -40,7 +41,7 @@ class Packing:
         own = (slice(stop - size, stop) for stop, size in zip(stops, lengths, strict=True))
         hidden = (~mask_11LL[0, 0, places, places] for places in own)
         masks = tuple(torch.zeros(part.shape, device=part.device).masked_fill_(part, -torch.inf) for part in hidden)
-        return cls(tuple(lengths), masks)
+        return cls(mask_11LL, tuple(lengths), masks)
 
 
 def attend(
@@ -54,10 +55,10 @@ def attend(
 ) -> tuple[Tensor, None]:
     """transformers' `sdpa`, except for packed sequences, and for a single query without gradients.
 
-    query (rows, heads, length, head size)
+    query (rows, heads, length, head size). Where a layer has changed the packed row's mask, its own is what counts.
     """
     special = any(options.get(name) is not None for name in SPECIAL)
-    if packing is not None and not special:
+    if packing is not None and attention_mask is packing.mask_11LL and not special:
         return _attend_packed(query, key, value, packing, options.get("scaling")), None
     if query.shape[2] > 1 or special or torch.is_grad_enabled():
         attended: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -70,18 +71,18 @@ def _attend_packed(query: Tensor, key: Tensor, value: Tensor, packing: Packing, 
 
     What comes out is kept for the backward pass once, in the row that the next layer keeps, and not besides.
     """
-    found, all_kept = [], []
+    found, outcomes = [], []
     split = (torch.split(states[0], list(packing.lengths), dim=1) for states in (query, key, value))
     for q, k, v, mask in zip(*split, packing.masks, strict=True):
         grouped, kept = q.unflatten(0, (k.shape[0], -1)), list[_Kept]()
         keys, values = (states[:, None].expand(-1, grouped.shape[1], -1, -1) for states in (k, v))
         with torch.autograd.graph.saved_tensors_hooks(partial(_keep, kept), _unpack):
             attended = scaled_dot_product_attention(grouped, keys, values, mask.to(q.dtype), scale=scaling)
-        all_kept.append([one for one in kept if one.states.data_ptr() == attended.data_ptr()])
+        outcomes.append([one for one in kept if one.states.data_ptr() == attended.data_ptr()])
         found.append(attended.permute(2, 0, 1, 3))
     row = torch.cat(found)
-    for part, kept in zip(torch.split(row.detach(), list(packing.lengths)), all_kept, strict=True):
-        for one in kept:
+    for part, outcome in zip(torch.split(row.detach(), list(packing.lengths)), outcomes, strict=True):
+        for one in outcome:
             one.states = part.permute(1, 2, 0, 3)
     return row.flatten(1, 2)[None]
 
@@ -131,6 +132,6 @@ def use_on_cpu(model: Any) -> None:
         model.set_attn_implementation(NAME)
 
 
-def is_used(model: Any) -> bool:
+def uses_attend(model: Any) -> bool:
     """Whether the model's attention is `attend`."""
     return bool(model.config._attn_implementation == NAME)

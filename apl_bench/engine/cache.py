@@ -6,6 +6,7 @@ transformers' own dynamic cache copies everything seen so far at every token (`t
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -23,15 +24,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     keys: Tensor
     values: Tensor
 
-    def __init__(self, like: DynamicLayer, num_rows: int, length: int, capacity: int) -> None:
+    def __init__(self, like: DynamicLayer, keys: Tensor, values: Tensor, length: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        assert like.keys is not None
-        assert like.values is not None
         self.dtype, self.device, self.is_initialized = like.dtype, like.device, True
-        self._key_storage, self._value_storage = (
-            states.new_empty((num_rows, states.shape[1], capacity, states.shape[3]))
-            for states in (like.keys, like.values)
-        )
+        self._key_storage, self._value_storage = keys, values
         self._show(length)
 
     def put(self, rows: Tensor, layer: DynamicLayer, prompts: Tensor) -> None:
@@ -39,8 +35,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
         Zeros stand before them, since what a mask hides must be finite.
         """
-        for shown, states in ((self.keys, layer.keys), (self.values, layer.values)):
-            assert states is not None
+        for shown, states in zip((self.keys, self.values), _states(layer), strict=True):
             missing = shown.shape[2] - states.shape[2]
             shown[:, :, :missing].index_fill_(0, rows, 0.0)
             shown[:, :, missing:].index_copy_(0, rows, states[prompts])
@@ -86,14 +81,27 @@ def is_recurrent(config: Any) -> bool:
 def room_for(prompts: DynamicCache, num_rows: int, length: int, capacity: int) -> DynamicCache:
     """A cache for `num_rows` completions of such prompts, padded to `length`, with room for `capacity` positions.
 
-    Layers that are not plain keep their own kind, and grow by copying.
+    One array for all layers, which the C library maps by itself: many would be gaps in the heap when they go. Layers
+    that are not plain keep their own kind, and grow by copying.
     """
+    plain = [layer for layer in prompts.layers if type(layer) is DynamicLayer]
+    shapes = [(num_rows, states.shape[1], capacity, states.shape[3]) for layer in plain for states in _states(layer)]
+    sizes = [math.prod(shape) for shape in shapes]
+    whole = _states(plain[0])[0].new_empty(sum(sizes)) if plain else torch.empty(0)
+    pieces = (piece.view(shape) for piece, shape in zip(torch.split(whole, sizes), shapes, strict=True))
     room = copy.copy(prompts)
     room.layers = [
-        GrowingLayer(layer, num_rows, length, capacity) if type(layer) is DynamicLayer else copy.copy(layer)
+        GrowingLayer(layer, next(pieces), next(pieces), length) if type(layer) is DynamicLayer else copy.copy(layer)
         for layer in prompts.layers
     ]
     return room
+
+
+def _states(layer: DynamicLayer) -> tuple[Tensor, Tensor]:
+    """Keys and values."""
+    assert layer.keys is not None
+    assert layer.values is not None
+    return layer.keys, layer.values
 
 
 def put(room: DynamicCache, rows: Tensor, cache: DynamicCache, prompts: Tensor) -> None:

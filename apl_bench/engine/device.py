@@ -23,7 +23,7 @@ _CPU_MESSAGES = ("can't allocate memory", "not enough memory")  # torch's own wo
 
 @dataclass(eq=False)
 class TokenBudget:
-    """Padded tokens that one kind of work holds at a time: half as many each time that memory runs out."""
+    """Tokens, padding included, that one kind of work holds at a time: half as many each time that memory runs out."""
 
     work: str
     num_tokens: int

@@ -173,8 +173,8 @@ def shortest_first(sizes: Sequence[int], limit: int) -> list[list[int]]:
 
 
 def evenly(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Runs of about the same size, the largest item first, each to the smallest run."""
-    for num in range(min(len(sizes), -(-sum(sizes) // limit)), len(sizes) + 1):
+    """As few runs as will do, of about the same size: the largest item first, each to the smallest run so far."""
+    for num in range(-(-sum(min(size, limit) for size in sizes) // limit), len(sizes) + 1):
         runs: list[list[int]] = [[] for _ in range(num)]
         loads = [0] * num
         for item in sorted(range(len(sizes)), key=lambda item: -sizes[item]):

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from transformers.cache_utils import DynamicCache
 
 from apl_bench.engine.device import Budgets, TokenBudget
-from apl_bench.engine.shared import Group, body
+from apl_bench.engine.shared import Group, body, logp_of_groups
 
 if TYPE_CHECKING:
     from apl_bench.engine.network import Network
@@ -58,19 +58,20 @@ def cached_bytes_a_token(network: Network) -> float:
 def kept_bytes_a_token(network: Network) -> float:
     """Bytes that the backward pass needs of one token, weights left out; measured in a row as training makes them.
 
-    The head's probabilities do not count: they have a buffer of their own.
+    A plain head's probabilities do not count: they have a buffer of their own.
     """
     length = min(SAMPLE_LENGTH, network.max_length)
     group = Group((1,) * (length // 2), ((2,) * (length // 4), (3,) * (length // 4)))
-    weights = {weight.untyped_storage().data_ptr() for weight in network.model.parameters()}
-    with torch.enable_grad(), _Made() as made:
-        found = body(network, [group])
-    kept = sum(size for place, size in made.alive() if place not in weights)
+    own = {state.untyped_storage().data_ptr() for state in (*network.model.parameters(), *network.model.buffers())}
+    run = body if network.head.is_plain else logp_of_groups
+    with torch.enable_grad(), LiveArrays() as arrays:
+        found = run(network, [group])
+    kept = sum(size for place, size in arrays.found() if place not in own)
     del found
     return float(kept / group.length)
 
 
-class _Made(TorchDispatchMode):
+class LiveArrays(TorchDispatchMode):
     """Sees what every operation makes, and which of it is still held: by whom does not matter."""
 
     def __init__(self) -> None:
@@ -89,10 +90,10 @@ class _Made(TorchDispatchMode):
                 self._storages[storage.data_ptr()] = held, storage.nbytes()
         return made
 
-    def alive(self) -> list[tuple[int, int]]:
+    def found(self) -> list[tuple[int, int]]:
         """Address and bytes of each array that is held."""
-        found = self._storages.items()
-        return [(place, size) for place, (storage, size) in found if not storage.expired()]  # type: ignore[no-untyped-call]
+        seen = self._storages.items()
+        return [(place, size) for place, (storage, size) in seen if not storage.expired()]  # type: ignore[no-untyped-call]
 
 
 def _budget(network: Network, work: str, bytes_a_token: float) -> TokenBudget:

@@ -17,7 +17,7 @@ from apl_bench.types import SpecError
 
 CHUNK = 256  # positions whose logits are held at a time
 BUFFER_ENTRIES = 1 << 26  # probabilities held at a time (256 MiB)
-CACHED_ENTRIES = 1 << 19  # logits that are normalised at a time (2 MiB), so that they are read from memory once
+CACHED_ENTRIES = 1 << 19  # logits that a CPU normalises at a time (2 MiB, which stay in its caches)
 CHECK_TOLERANCE = 1e-3
 
 
@@ -38,6 +38,11 @@ class Head:
         softcap = getattr(config, "final_logit_softcapping", None)
         return cls(linear.weight, linear.bias, float(factor) / float(divisor), softcap)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether logits are a product and nothing else, whose gradient is written by hand."""
+        return self.scale == 1.0 and self.softcap is None and self.bias_V is None
+
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Logits of shape (N, V), fp32; the product itself is in the hidden states' dtype."""
         weight, bias = self.weight_VD.to(hidden_ND.dtype), self.bias_V
@@ -49,7 +54,7 @@ class Head:
         """log p(token) at each position, shape (N,), nats; differentiable."""
         if not torch.is_grad_enabled():
             return self._token_logp_in_chunks(hidden_ND, tokens_N)
-        if self.scale == 1.0 and self.softcap is None and self.bias_V is None:
+        if self.is_plain:
             logp: Tensor = _LinearTokenLogp.apply(hidden_ND, self.weight_VD, tokens_N)  # type: ignore[no-untyped-call]
             return logp
         return self._token_logp(hidden_ND, tokens_N)
@@ -142,7 +147,8 @@ def _logp(hidden_ND: Tensor, weight_VD: Tensor, buffer_NV: Tensor | None = None)
         logits = logits if buffer_NV is None else buffer_NV.copy_(logits)
     else:
         logits = torch.mm(hidden_ND, weight_DV, out=buffer_NV)
-    for rows in torch.split(logits, max(2, CACHED_ENTRIES // len(weight_VD))):
+    at_a_time = max(1, CACHED_ENTRIES // len(weight_VD) if logits.device.type == "cpu" else len(logits))
+    for rows in torch.split(logits, at_a_time):
         rows.sub_(torch.logsumexp(rows, dim=1, keepdim=True))
     return logits
 

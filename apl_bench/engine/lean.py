@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 CHECK_TOLERANCE = 1e-5
 _CHECK_SHAPE = (2, 3)  # rows and tokens on which a block is held against the one that it stands in for
@@ -106,6 +107,7 @@ class _Gated(torch.autograd.Function):
         return nn.functional.silu(gate) * up
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
         silu, ctx.silu.value = ctx.silu.value, None

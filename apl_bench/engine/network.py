@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from apl_bench.engine.attention import is_used, use_on_cpu
+from apl_bench.engine.attention import use_on_cpu, uses_attend
 from apl_bench.engine.cache import is_plain, is_recurrent
 from apl_bench.engine.device import Budgets, TokenBudget
 from apl_bench.engine.embedding import use_in_place_gradient
@@ -74,7 +74,7 @@ class Network:
     @property
     def packs(self) -> bool:
         """Whether sequences that train stand behind one another in one row (a small model's in padded rows)."""
-        return is_used(self.model) and not self.is_small
+        return uses_attend(self.model) and not self.is_small
 
     @cached_property
     def budgets(self) -> Budgets:

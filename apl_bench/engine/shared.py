@@ -150,7 +150,7 @@ def apart(groups: Sequence[Group]) -> list[Group]:
 
 
 def num_padded(network: Network, group: Group) -> int:
-    """Tokens that the group takes in a batch whose longest it is."""
+    """Tokens that the group takes, in padded rows those of a batch whose longest it is."""
     if network.shares_prompts:
         return group.length
     return len(group.completions) * max(single.length for single in apart([group]))
@@ -167,10 +167,10 @@ def can_share(network: Network) -> bool:
     windowed = getattr(config, "sliding_window", None) if kinds is None else set(kinds) != {"full_attention"}
     if windowed or not network.takes_positions:
         return False
-    group = Group((1, 2, 3), ((4, 5, 6, 7), (8, 9, 10), (11, 12, 13)))
-    alone = _summed(network, *_each_alone(network, [group]))
+    groups = [Group((1, 2, 3), ((4, 5, 6, 7), (8, 9, 10), (11, 12, 13))), Group((14, 15), ((16, 17),))]
+    alone = _summed(network, *_each_alone(network, groups))
     try:
-        together = _summed(network, *_together(network, [group]))
+        together = _summed(network, *_together(network, groups))
     except (ValueError, RuntimeError):  # a model that takes no mask of four axes
         return False
     return bool(((together - alone).abs() <= CHECK_TOLERANCE * (1.0 + alone.abs())).all())

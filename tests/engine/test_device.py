@@ -7,7 +7,7 @@ import logging
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,9 +133,12 @@ def test_sampling_and_scoring_give_the_same_where_memory_runs_out(monkeypatch: p
     assert network.budgets.sampling.num_tokens < 100_000 > network.budgets.scoring.num_tokens
 
 
-def test_a_gradient_begins_anew_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("make", [tiny.network, tiny.large_network])
+def test_a_gradient_begins_anew_where_memory_runs_out(
+    make: Callable[[str], Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The pass that breaks off has added to half of the gradients by then."""
-    network = tiny.network()
+    network = make("llama")
     pairs = token_pairs(network, 9)
     loss = dpo.compute_gradient(network, pairs, 0.2)
     expected = gradient_of(network)

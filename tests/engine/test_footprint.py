@@ -53,20 +53,29 @@ def test_training_has_room_for_what_its_tokens_keep(monkeypatch: pytest.MonkeyPa
 def test_what_is_kept_is_what_is_held() -> None:
     """By hand: of a linear layer its input, however often it is looked at; of a sum nothing."""
     x, weight = torch.randn(10, 4, requires_grad=True), torch.randn(4, 4, requires_grad=True)
-    with footprint._Made() as made:
+    with footprint.LiveArrays() as made:
         doubled = x * 2.0
         product = doubled @ weight + doubled @ weight
         total = (product + 1.0).sum()
-    assert sorted(size for _, size in made.alive()) == [4, 10 * 4 * 4, 10 * 4 * 4]  # product and doubled
+    assert sorted(size for _, size in made.found()) == [4, 10 * 4 * 4, 10 * 4 * 4]  # product and doubled
     del product
-    assert sorted(size for _, size in made.alive()) == [4, 10 * 4 * 4]
+    assert sorted(size for _, size in made.found()) == [4, 10 * 4 * 4]
     total.backward()  # type: ignore[no-untyped-call]
 
 
 def test_packed_attention_repeats_no_keys_and_keeps_what_comes_out_once() -> None:
-    """Floats a token of each of two layers: two of four heads' keys and values not made twice, one array of results."""
+    """Bytes a token: in each of two layers half of keys and of values, which two heads share, and a mask in one."""
     padded, packed = (kept_bytes_a_token(make("llama")) for make in (tiny.network, tiny.large_network))
-    assert padded - packed >= 2 * 4 * (32 + 32 - 16 - 16)
+    length = 32 + 15 + 15
+    assert padded - packed == pytest.approx(2 * 4 * (16 + 16) + 4 * length, rel=0.05)
+
+
+def test_a_head_whose_gradient_is_autograds_counts() -> None:
+    """Granite's has a scale: its log-probabilities of 32 predicted tokens are kept, but not all of the hidden states."""
+    network = tiny.network("granite")
+    with_head = kept_bytes_a_token(network)
+    object.__setattr__(network.head, "scale", 1.0)
+    assert with_head - kept_bytes_a_token(network) >= 4 * tiny.VOCABULARY * 32 / 62 - 4 * 32
 
 
 def test_the_first_policy_that_trains_finds_the_budget_for_all() -> None:

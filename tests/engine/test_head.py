@@ -35,6 +35,16 @@ def test_gradients_equal_autograds(num: int) -> None:
         assert (mine - theirs).norm() <= 1e-6 * theirs.norm()
 
 
+@pytest.mark.parametrize("rows", [1, 3, 49])
+def test_logits_are_normalised_row_by_row_however_many_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, tokens = _inputs(50)
+    monkeypatch.setattr(head_module, "CACHED_ENTRIES", rows * len(weight))
+    expected = torch.log_softmax(hidden @ weight.T, dim=1).gather(1, tokens[:, None])[:, 0]
+    for entries in (head_module.BUFFER_ENTRIES, 8 * len(weight)):
+        monkeypatch.setattr(head_module, "BUFFER_ENTRIES", entries)
+        torch.testing.assert_close(Head(weight, None, 1.0, None).token_logp(hidden, tokens), expected)
+
+
 def test_probabilities_that_do_not_fit_into_the_buffer_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden, weight, tokens = _inputs(50)
     coefficient, head = torch.linspace(-1.0, 2.0, 50), Head(weight, None, 1.0, None)

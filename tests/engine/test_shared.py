@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from apl_bench.engine import scoring, shared
 from apl_bench.engine.attention import Packing
+from apl_bench.engine.lora import Adapters, LoraNetwork
 from apl_bench.engine.network import Network
 from apl_bench.engine.shared import Group
+from apl_bench.spec import LoraSpec
 from tests.engine import tiny
 
 SHARING = ("gpt2", "llama", "neox", "granite", "cohere")
@@ -99,6 +101,45 @@ def test_a_packed_group_does_not_see_its_neighbours(kind: str) -> None:
         num_before = len(others[0].completions)
         found = among[num_before : len(among) - len(others[1].completions)]
         torch.testing.assert_close(found, shared.logp_of_groups(network, some), rtol=0, atol=1e-5)
+
+
+def test_adapters_train_in_packed_rows() -> None:
+    model = tiny.llama()
+    theta_0 = LoraNetwork(model, False, Adapters(model, LoraSpec(2, 4, ("q_proj", "v_proj"))), None)
+    theta_0.is_small = False
+    network, some = theta_0.copy(("packed",)), groups(np.random.default_rng(8), 5)
+    assert network.packs
+    with torch.no_grad():
+        for weight in network.parameters.values():
+            weight.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(0))
+    logp, gradient = logp_and_gradient(network, some)
+    network.__dict__["shares_prompts"] = False
+    expected_logp, expected_gradient = logp_and_gradient(network, some)
+    np.testing.assert_allclose(logp, expected_logp, rtol=0, atol=1e-4)
+    assert (gradient - expected_gradient).norm() <= 1e-6 * expected_gradient.norm()
+
+
+def test_packed_rows_in_half_precision() -> None:
+    network, some = Network(tiny.llama(), mixed=True), groups(np.random.default_rng(9), 5)
+    network.is_small = False
+    logp, gradient = logp_and_gradient(network, some)
+    expected_logp, expected_gradient = logp_and_gradient(alone(network), some)
+    np.testing.assert_allclose(logp, expected_logp, rtol=0.02, atol=0.2)
+    assert (gradient - expected_gradient).norm() <= 0.05 * expected_gradient.norm()
+
+
+def test_a_layer_that_changes_the_mask_has_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one would that attends to fewer tokens than it may."""
+    network, some = tiny.large_network("llama"), groups(np.random.default_rng(10), 4)
+    expected = shared.logp_of_groups(network, some).detach()
+    original = network.hidden
+
+    def with_a_mask_of_its_own(ids: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        inputs["attention_mask"] = torch.eye(ids.shape[1], dtype=torch.bool)[None, None]
+        return original(ids, **inputs)
+
+    monkeypatch.setattr(network, "hidden", with_a_mask_of_its_own)
+    assert not torch.allclose(shared.logp_of_groups(network, some).detach(), expected, atol=0.1)
 
 
 def test_a_model_that_drops_the_packing_goes_by_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
