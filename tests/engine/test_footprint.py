@@ -71,7 +71,7 @@ def test_packed_attention_repeats_no_keys_and_keeps_what_comes_out_once() -> Non
 
 
 def test_a_head_whose_gradient_is_autograds_counts() -> None:
-    """Granite's has a scale: its log-probabilities of 32 predicted tokens are kept, but not all of the hidden states."""
+    """Granite's has a scale: its log-probabilities of 32 predicted tokens are kept, not all of the hidden states."""
     network = tiny.network("granite")
     with_head = kept_bytes_a_token(network)
     object.__setattr__(network.head, "scale", 1.0)
