@@ -107,7 +107,7 @@ class _Gated(torch.autograd.Function):
         return nn.functional.silu(gate) * up
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         gate, up = ctx.saved_tensors
         silu, ctx.silu.value = ctx.silu.value, None
